@@ -1,1 +1,17 @@
-//! member
+//! A member of a Conclave subgroup as a sans-IO machine.
+//!
+//! It has no clock, no randomness, no socket and no thread of its own: `now` is an argument, and the driver hands in
+//! randomness and the signature verifier when it builds one.
+
+mod activation;
+mod config;
+mod event;
+mod member;
+mod membership;
+mod registration;
+mod repair;
+
+pub use activation::Activation;
+pub use config::MemberConfig;
+pub use event::{Ending, MemberEvent, Place};
+pub use member::Member;

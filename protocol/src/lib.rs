@@ -2,22 +2,46 @@
 //!
 //! This crate is sans-IO: it has no clock, no randomness, no socket and no thread. `now` is an argument, and so is
 //! whatever is random. `clippy.toml` makes the compiler check it.
+//!
+//! From bytes to trust: a datagram is read into an [`Envelope`], a [`Gate`] (at a member) or the message's own
+//! `verify` or `open` (at a manager) proves its origin, and only the [`Verified`] message reaches a handler.
 
+mod alarm;
 mod budget;
 mod codec;
+mod envelope;
+mod gate;
 mod ids;
+mod key_update;
+mod keys;
 pub mod limits;
 mod machine;
+mod nak;
 mod outbox;
+mod registration;
+mod roster;
 mod time;
 mod timers;
+mod unicast;
 
+pub use alarm::Alarm;
 pub use budget::Budget;
 pub use codec::{Malformed, Reader, Writer};
+pub use envelope::{DatagramKind, Envelope, PROTOCOL_VERSION, Verified};
+pub use gate::Gate;
 pub use ids::{Commit, ConnId, GroupId, Inst, RosterVersion, SenderId, StateId, SubgroupId, Term};
+pub use key_update::{
+    Body, SCHEME_LKH, STRATEGY_GROUP_ORIENTED, SealedUpdate, UpdateHeader, UpdatePacket, entry_bound,
+    packet_overhead, seal_update, target_bound,
+};
+pub use keys::{Domain, RegistrationKeys};
 pub use keytree::{Epoch, RegNo, Version};
 pub use limits::Timing;
 pub use machine::{Blame, CloseReason, DataHint, Input, Lane, Machine, Peer, Record, Rejected, Role, Transmit};
+pub use nak::{ALL_MISSING, ANY_BLOCK, Nak};
 pub use outbox::{MAX_OUTBOX, Outbox};
+pub use registration::{Confirm, Frame, Grant, Join, JoinRole, Refusal, confirmation};
+pub use roster::{Credential, Revocation, Roster, policy_digest};
 pub use time::Instant;
 pub use timers::Timers;
+pub use unicast::{Registration, ResyncAnswer, ToManager, ToMember, claimed_sender};

@@ -1,0 +1,45 @@
+//! What a manager is told when it starts.
+
+use std::net::SocketAddr;
+
+use crypto::{ExchangePublic, PublicKey, Suite};
+use keytree::Degree;
+use protocol::{GroupId, SubgroupId, Timing};
+
+use crate::acl::AccessList;
+
+/// What a manager is told when it starts. All of it but the access list and the rekey interval stays for the term.
+#[derive(Clone, Debug)]
+pub struct GsmConfig {
+    /// The group.
+    pub group: GroupId,
+    /// The subgroup this manager makes: random, and never that of another manager of the group.
+    pub subgroup: SubgroupId,
+    /// The group's cipher suite.
+    pub suite: Suite,
+    /// Children of a node of the key tree; 4 is the cheapest (KG 5).
+    pub degree: Degree,
+    /// The manager's own identity, for the member list.
+    pub identity: String,
+    /// SHA-256 of the manager's own certificate.
+    pub certificate: [u8; 32],
+    /// Its node's signing key as a member. The manager signs key updates with another one.
+    pub signing: PublicKey,
+    /// Its node's X25519 key.
+    pub exchange: ExchangePublic,
+    /// Where control messages are multicast.
+    pub control: SocketAddr,
+    /// Where data is multicast.
+    pub data: SocketAddr,
+    /// The manager's own unicast address, where members send keepalives and requests.
+    pub address: SocketAddr,
+    /// How many hops multicast may go: 1 keeps a subgroup on its LAN.
+    pub ttl: u8,
+    /// The largest key update packet, in bytes: [`protocol::limits::MIN_DATAGRAM`] to 65,000, default
+    /// [`protocol::limits::MAX_DATAGRAM`].
+    pub packet_size: usize,
+    /// The group's times.
+    pub timing: Timing,
+    /// Who may register.
+    pub access: AccessList,
+}

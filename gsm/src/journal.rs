@@ -1,0 +1,170 @@
+//! What a manager makes durable: one sealed record for each admission, departure and key update (DESIGN 12).
+//!
+//! Inner tree keys and group keys are never stored: a restart is a new term and one full key update.
+
+use crypto::{ExchangePublic, PublicKey, Secret};
+use protocol::{Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer};
+use protocol::limits::MAX_IDENTITY;
+
+/// One record of a manager's journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JournalEntry {
+    /// The manager started. Durable before the first packet of the term.
+    Started {
+        /// The subgroup.
+        subgroup: SubgroupId,
+        /// The managership.
+        term: Term,
+        /// This start of it.
+        inst: Inst,
+    },
+    /// A member was admitted. Durable before the member is told.
+    Joined(Box<JoinedEntry>),
+    /// A member is out: it left, fell silent or registered again. Durable before it is told.
+    Departed {
+        /// The registration.
+        sender: SenderId,
+    },
+    /// A member was evicted, and never comes back. Durable before the operator is told.
+    Evicted {
+        /// The registration.
+        sender: SenderId,
+        /// Who must not come back.
+        revocation: Revocation,
+    },
+    /// A key update was cut. Durable before its first packet.
+    Cut {
+        /// The state it leads to.
+        state: StateId,
+        /// How often all leaf secrets were stepped by then.
+        leaf_steps: u16,
+    },
+}
+
+/// What is kept of an admission.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JoinedEntry {
+    /// Its leaf.
+    pub reg_no: RegNo,
+    /// The registration.
+    pub sender: SenderId,
+    /// The name in its certificate.
+    pub identity: String,
+    /// SHA-256 of its certificate.
+    pub certificate: [u8; 32],
+    /// Its signing key.
+    pub signing: PublicKey,
+    /// Its X25519 key.
+    pub exchange: ExchangePublic,
+    /// Whether it may act as manager.
+    pub eligible: bool,
+    /// The leaf secret.
+    pub leaf: Secret<32>,
+    /// The leaf steps that the secret counts from.
+    pub leaf_steps: u16,
+    /// The unicast key.
+    pub unicast: Secret<32>,
+}
+
+impl JournalEntry {
+    const STARTED: u8 = 1;
+    const JOINED: u8 = 2;
+    const DEPARTED: u8 = 3;
+    const EVICTED: u8 = 4;
+    const CUT: u8 = 5;
+
+    /// The record's bytes. They may hold a leaf secret and a unicast key: a store seals them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        match self {
+            Self::Started { subgroup, term, inst } => {
+                writer.u8(Self::STARTED).subgroup(*subgroup).u32(term.0).u64(inst.0);
+            }
+            Self::Joined(joined) => {
+                writer.u8(Self::JOINED).reg_no(joined.reg_no).sender(joined.sender).text(&joined.identity);
+                writer.bytes(&joined.certificate).bytes(&joined.signing.0).bytes(&joined.exchange.0);
+                writer.bool(joined.eligible).secret(&joined.leaf).u16(joined.leaf_steps).secret(&joined.unicast);
+            }
+            Self::Departed { sender } => {
+                writer.u8(Self::DEPARTED).sender(*sender);
+            }
+            Self::Evicted { sender, revocation } => {
+                writer.u8(Self::EVICTED).sender(*sender);
+                revocation.encode(&mut writer);
+            }
+            Self::Cut { state, leaf_steps } => {
+                writer.u8(Self::CUT).state(*state).u16(*leaf_steps);
+            }
+        }
+        writer.into_bytes()
+    }
+
+    /// Reads a record back; only the store's own bytes come here, so a failure means that the store is broken.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let entry = match reader.u8()? {
+            Self::STARTED => Self::Started {
+                subgroup: reader.subgroup()?,
+                term: Term(reader.u32()?),
+                inst: Inst(reader.u64()?),
+            },
+            Self::JOINED => Self::Joined(Box::new(JoinedEntry {
+                reg_no: reader.reg_no()?,
+                sender: reader.sender()?,
+                identity: reader.text(MAX_IDENTITY, "identity")?,
+                certificate: reader.array()?,
+                signing: PublicKey(reader.array()?),
+                exchange: ExchangePublic(reader.array()?),
+                eligible: reader.bool()?,
+                leaf: reader.secret()?,
+                leaf_steps: reader.u16()?,
+                unicast: reader.secret()?,
+            })),
+            Self::DEPARTED => Self::Departed { sender: reader.sender()? },
+            Self::EVICTED => {
+                Self::Evicted { sender: reader.sender()?, revocation: Revocation::decode(&mut reader)? }
+            }
+            Self::CUT => Self::Cut { state: reader.state()?, leaf_steps: reader.u16()? },
+            _ => return Err(Malformed::Invalid("journal entry")),
+        };
+        reader.finish()?;
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keytree::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn every_entry_reads_back_and_no_truncation_does() {
+        let state = StateId { term: Term(1), inst: Inst(7), epoch: Epoch(3) };
+        let revocation = Revocation { identity: [1; 32], certificate: [2; 32] };
+        let joined = JoinedEntry {
+            reg_no: RegNo(5),
+            sender: SenderId(9),
+            identity: "host7.example".into(),
+            certificate: [3; 32],
+            signing: PublicKey([4; 32]),
+            exchange: ExchangePublic([5; 32]),
+            eligible: true,
+            leaf: Secret::new([6; 32]),
+            leaf_steps: 2,
+            unicast: Secret::new([7; 32]),
+        };
+        let entries = [
+            JournalEntry::Started { subgroup: SubgroupId(1), term: Term(2), inst: Inst(3) },
+            JournalEntry::Joined(Box::new(joined)),
+            JournalEntry::Departed { sender: SenderId(1) },
+            JournalEntry::Evicted { sender: SenderId(1), revocation },
+            JournalEntry::Cut { state, leaf_steps: 4 },
+        ];
+        for entry in entries {
+            let bytes = entry.encode();
+            assert_eq!(JournalEntry::decode(&bytes), Ok(entry));
+            assert!((0..bytes.len()).all(|len| JournalEntry::decode(&bytes[..len]).is_err()));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The roster of eligible successors, the revocation list, and the digest of both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crypto::{PublicKey, Signer};
+use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
+use protocol::{Domain, Revocation, Roster, RosterVersion, SenderId, policy_digest};
+
+/// Who may succeed the manager, and who must never come back.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    domain: Domain,
+    eligible: BTreeMap<SenderId, PublicKey>,
+    roster: Roster,
+    revocations: BTreeSet<Revocation>,
+    /// The revocations in the order in which they came, newest last, for grants.
+    recent: Vec<Revocation>,
+    digest: [u8; 16],
+}
+
+impl Policy {
+    pub(crate) fn new(domain: Domain, signer: &dyn Signer) -> Self {
+        let roster = Roster::sign(&domain, RosterVersion(0), Vec::new(), signer);
+        let digest = policy_digest(&domain, roster.version, [].iter());
+        Self {
+            domain,
+            eligible: BTreeMap::new(),
+            roster,
+            revocations: BTreeSet::new(),
+            recent: Vec::new(),
+            digest,
+        }
+    }
+
+    /// The digest that key updates and alarms carry.
+    pub(crate) const fn digest(&self) -> [u8; 16] {
+        self.digest
+    }
+
+    /// The signed roster.
+    pub(crate) const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The first successors, in the order in which they would take over.
+    pub(crate) fn successors(&self) -> Vec<SenderId> {
+        self.roster.eligible.iter().take(MAX_SUCCESSORS).map(|(sender, _)| *sender).collect()
+    }
+
+    /// An eligible member came in; the roster is signed anew if it changes by that.
+    pub(crate) fn add_eligible(&mut self, sender: SenderId, key: PublicKey, signer: &dyn Signer) {
+        self.eligible.insert(sender, key);
+        self.renew_roster(signer);
+    }
+
+    /// A member is out, eligible or not.
+    pub(crate) fn remove_eligible(&mut self, sender: SenderId, signer: &dyn Signer) {
+        if self.eligible.remove(&sender).is_some() {
+            self.renew_roster(signer);
+        }
+    }
+
+    /// Adds a revocation; it is never taken back.
+    pub(crate) fn revoke(&mut self, revocation: Revocation) {
+        if self.revocations.insert(revocation) {
+            self.recent.push(revocation);
+            self.renew_digest();
+        }
+    }
+
+    /// Whether a node of this identity or with this certificate was evicted.
+    pub(crate) fn is_revoked(&self, identity: &str, certificate: &[u8; 32]) -> bool {
+        let identity = Revocation::identity_hash(identity);
+        self.revocations.iter().any(|revoked| revoked.identity == identity || revoked.certificate == *certificate)
+    }
+
+    /// The newest revocations, ascending, for a grant.
+    pub(crate) fn newest_revocations(&self) -> Vec<Revocation> {
+        let mut newest: Vec<_> = self.recent.iter().rev().take(MAX_GRANT_REVOCATIONS).copied().collect();
+        newest.sort_unstable();
+        newest
+    }
+
+    /// How many there are.
+    pub(crate) fn revocations(&self) -> usize {
+        self.revocations.len()
+    }
+
+    fn renew_roster(&mut self, signer: &dyn Signer) {
+        let listed: Vec<_> = self.eligible.iter().take(MAX_ROSTER).map(|(sender, key)| (*sender, *key)).collect();
+        if listed == self.roster.eligible {
+            return;
+        }
+        let version = RosterVersion(self.roster.version.0 + 1);
+        self.roster = Roster::sign(&self.domain, version, listed, signer);
+        self.renew_digest();
+    }
+
+    fn renew_digest(&mut self) {
+        self.digest = policy_digest(&self.domain, self.roster.version, self.revocations.iter());
+    }
+}

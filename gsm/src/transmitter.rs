@@ -1,0 +1,166 @@
+//! The transmitter (GSM 2.1): makes the packets of a key update, sends them, and repairs what was lost (GSM 3.6).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crypto::{MerkleHash, Secret, Signer};
+use keytree::{RegNo, StagedRekey};
+use protocol::limits::{KEPT_UPDATES, REPAIR_BYTES_FACTOR};
+use protocol::{Domain, Epoch, Nak, StateId, Transmit, UpdateHeader, Verified, packet_overhead, seal_update};
+
+use crate::packing::{Share, pack};
+
+/// Data packets of an FEC block. Parity is not sent yet; its place in the header is fixed.
+const BLOCK_DATA: u8 = 10;
+
+/// What the packets of one key update have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct UpdateTerms {
+    /// The state it leads to.
+    pub(crate) state: StateId,
+    /// The epoch it leads on from.
+    pub(crate) previous: Epoch,
+    /// Whether somebody was evicted.
+    pub(crate) hard: bool,
+    /// The activation delay.
+    pub(crate) activation: Duration,
+    /// The new state's key-check value.
+    pub(crate) key_check: [u8; 8],
+    /// Digest of roster version and revocations.
+    pub(crate) policy: [u8; 16],
+}
+
+/// One key update as it was sent, kept for repair.
+#[derive(Debug)]
+struct Kept {
+    state: StateId,
+    root: MerkleHash,
+    packets: Vec<(RegNo, RegNo, Vec<u8>)>,
+    bytes: usize,
+    repaired: usize,
+}
+
+/// Sends key updates and answers NAKs.
+#[derive(Debug)]
+pub(crate) struct Transmitter {
+    control: SocketAddr,
+    ttl: u8,
+    packet_size: usize,
+    kept: VecDeque<Kept>,
+}
+
+/// What a key update cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sent {
+    pub(crate) packets: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Transmitter {
+    pub(crate) const fn new(control: SocketAddr, ttl: u8, packet_size: usize) -> Self {
+        Self { control, ttl, packet_size, kept: VecDeque::new() }
+    }
+
+    /// Root and packet count of the newest key update, for the alarm.
+    pub(crate) fn newest(&self) -> Option<(MerkleHash, u16)> {
+        let newest = self.kept.back()?;
+        Some((newest.root, u16::try_from(newest.packets.len()).unwrap_or(u16::MAX)))
+    }
+
+    /// Makes and sends the packets of a staged rekey, under one signature.
+    ///
+    /// `prefilter` is the key of the state the members hold now.
+    pub(crate) fn send(
+        &mut self,
+        domain: &Domain,
+        terms: &UpdateTerms,
+        staged: &StagedRekey,
+        signer: &dyn Signer,
+        prefilter: Option<&Secret<32>>,
+    ) -> (Vec<Transmit>, Sent) {
+        let shares = self.shares(staged);
+        let ranges: Vec<_> = shares.iter().map(|share| (share.first, share.last)).collect();
+        let contents: Vec<_> = contents(terms, staged, shares);
+        let Some(sealed) = seal_update(domain, &contents, signer, prefilter) else {
+            return (Vec::new(), Sent { packets: 0, bytes: 0 });
+        };
+        let bytes = sealed.packets.iter().map(Vec::len).sum();
+        let sent = Sent { packets: sealed.packets.len(), bytes };
+        let transmits = sealed.packets.iter().map(|packet| self.multicast(packet.clone())).collect();
+        let packets = ranges.into_iter().zip(sealed.packets).map(|((first, last), packet)| (first, last, packet));
+        let kept = Kept { state: terms.state, root: sealed.root, packets: packets.collect(), bytes, repaired: 0 };
+        self.kept.push_back(kept);
+        if self.kept.len() > KEPT_UPDATES {
+            self.kept.pop_front();
+        }
+        (transmits, sent)
+    }
+
+    /// The packets a NAK asks for: of every update kept after the epoch the member holds, the one that serves it.
+    ///
+    /// All repair of an epoch together costs at most [`REPAIR_BYTES_FACTOR`] times its key update; beyond that, the
+    /// member's unicast request has to do.
+    pub(crate) fn repair(&mut self, nak: &Verified<Nak>) -> Vec<Transmit> {
+        let (control, ttl) = (self.control, self.ttl);
+        let behind = self.kept.iter_mut().filter(|kept| kept.state <= nak.wanted && kept.state.epoch > nak.held);
+        behind
+            .filter_map(|kept| {
+                let place = kept.packets.iter().position(|(first, last, _)| (*first..=*last).contains(&nak.reg_no))?;
+                let packet = &kept.packets[place].2;
+                if kept.repaired + packet.len() > kept.bytes * REPAIR_BYTES_FACTOR {
+                    return None;
+                }
+                kept.repaired += packet.len();
+                Some(Transmit::Multicast { to: control, ttl, bytes: packet.clone() })
+            })
+            .collect()
+    }
+
+    /// A datagram to the control address.
+    pub(crate) const fn multicast(&self, bytes: Vec<u8>) -> Transmit {
+        Transmit::Multicast { to: self.control, ttl: self.ttl, bytes }
+    }
+
+    /// Splits the update so that each packet fits, whatever the length of the Merkle path turns out to be.
+    fn shares(&self, staged: &StagedRekey) -> Vec<Share> {
+        let mut packets = 1;
+        loop {
+            let room = self.packet_size.saturating_sub(packet_overhead(packets));
+            let shares = pack(staged, room);
+            if packet_overhead(shares.len()) <= packet_overhead(packets) {
+                return shares;
+            }
+            packets = shares.len();
+        }
+    }
+}
+
+fn contents(terms: &UpdateTerms, staged: &StagedRekey, shares: Vec<Share>) -> Vec<(UpdateHeader, protocol::Body)> {
+    let data_packets = u16::try_from(shares.len()).unwrap_or(u16::MAX);
+    let root = staged.root().map(|(version, _)| version).unwrap_or_default();
+    (0..data_packets)
+        .zip(shares)
+        .map(|(index, share)| {
+            let header = UpdateHeader {
+                state: terms.state,
+                previous: terms.previous,
+                index,
+                data_packets,
+                block_data: BLOCK_DATA,
+                block_parity: 0,
+                first: share.first,
+                last: share.last,
+                height: staged.height(),
+                root,
+                leaf_steps: staged.leaf_steps(),
+                hard: terms.hard,
+                activation: terms.activation,
+                key_check: terms.key_check,
+                policy: terms.policy,
+                iv: staged.iv().clone(),
+            };
+            (header, share.body)
+        })
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! What a member tells its application and its driver.
+
+use std::net::SocketAddr;
+
+use data::KeyRing;
+use protocol::{CloseReason, RegNo, Refusal, SenderId, StateId, SubgroupId};
+
+/// Something that happened to a member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MemberEvent {
+    /// The manager granted a place: listen on these addresses before anything else is sent.
+    Granted(Place),
+    /// The join is durable at the manager; the next key update lets the member in.
+    Admitted,
+    /// A new state is held.
+    Installed {
+        /// Which.
+        state: StateId,
+        /// Whether it came by an eviction.
+        hard: bool,
+    },
+    /// The data plane's keys changed; this ring replaces the one before.
+    KeyRing(KeyRing),
+    /// A registrar could not be reached, or TLS refused one of the two. The member tries the next one.
+    Unreachable {
+        /// Whom it tried.
+        registrar: SocketAddr,
+        /// Why it failed.
+        why: CloseReason,
+    },
+    /// A manager said no.
+    Refused {
+        /// Which registrar.
+        registrar: SocketAddr,
+        /// Why.
+        why: Refusal,
+    },
+    /// The grant of a certified manager did not hold together; the member tries the next one.
+    Distrusted {
+        /// Which registrar.
+        registrar: SocketAddr,
+    },
+    /// No alarm came for the configured silence. The member keeps its keys and looks for a manager.
+    ManagerSilent,
+    /// The membership ended: the node left, or was put out. No key is held any more.
+    Ended(Ending),
+}
+
+/// Where a member's subgroup lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The subgroup.
+    pub subgroup: SubgroupId,
+    /// The member's leaf.
+    pub reg_no: RegNo,
+    /// Its registration.
+    pub sender: SenderId,
+    /// The identity in the manager's certificate.
+    pub manager: String,
+    /// Where control messages are multicast.
+    pub control: SocketAddr,
+    /// Where data is multicast.
+    pub data: SocketAddr,
+    /// How many hops multicast may go.
+    pub ttl: u8,
+}
+
+/// How a membership ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The node left, and the manager acknowledged it.
+    Left,
+    /// The node left; no manager answered, so the manager will miss its keepalives instead.
+    LeftUnheard,
+    /// The manager will not have it any more.
+    PutOut,
+}

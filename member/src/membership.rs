@@ -1,0 +1,285 @@
+//! One standing registration: the key path, the gate, the schedule of keys, and what is missing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crypto::Secret;
+use data::KeyRing;
+use keytree::{KeyPath, PathError, RekeyView};
+use protocol::{
+    Alarm, Domain, Epoch, Gate, Grant, Instant, Registration, RegistrationKeys, Rejected, ResyncAnswer, StateId,
+    UpdatePacket, Verified,
+};
+
+use crate::activation::Activation;
+use crate::config::MemberConfig;
+use crate::registration::Admission;
+
+/// Key update packets for this member that wait for an earlier one.
+const MAX_PENDING: usize = 16;
+
+/// A member's place in its subgroup, from the grant to the end.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    grant: Grant,
+    keys: RegistrationKeys,
+    path: KeyPath,
+    gate: Gate,
+    activation: Activation,
+    /// The newest state any signed message has named.
+    known: StateId,
+    /// Updates that lead past the one this member lacks.
+    pending: BTreeMap<Epoch, Verified<UpdatePacket>>,
+    /// The newest signed alarm says that this state is current, and its join was not cut by then.
+    not_cut_at: Option<StateId>,
+}
+
+/// What an accepted message led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Effect {
+    /// The key ring changed.
+    pub(crate) ring: bool,
+    /// A new state is held; whether it came by an eviction.
+    pub(crate) installed: Option<(StateId, bool)>,
+    /// An update is missing.
+    pub(crate) gap: bool,
+}
+
+impl Membership {
+    pub(crate) fn new(admission: Admission, config: &MemberConfig) -> Self {
+        let Admission { grant, keys, .. } = admission;
+        let path = KeyPath::new(
+            grant.domain.suite,
+            grant.tree,
+            grant.degree,
+            grant.reg_no,
+            keys.leaf.clone(),
+            grant.leaf_steps,
+        );
+        let gate = Gate::new(
+            grant.domain,
+            grant.manager,
+            grant.state,
+            grant.prefilter.clone(),
+            std::sync::Arc::clone(&config.verifier),
+        );
+        let activation = Activation::new(grant.domain, grant.sender, grant.timing);
+        let known = grant.state;
+        Self { grant, keys, path, gate, activation, known, pending: BTreeMap::new(), not_cut_at: None }
+    }
+
+    pub(crate) const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    pub(crate) const fn path(&self) -> &KeyPath {
+        &self.path
+    }
+
+    /// The registration that seals unicast messages.
+    pub(crate) const fn registration(&self) -> Registration<'_> {
+        Registration { domain: &self.grant.domain, sender: self.grant.sender, key: &self.keys.unicast }
+    }
+
+    pub(crate) fn held(&self) -> Option<StateId> {
+        self.activation.held().map(|(state, _)| state)
+    }
+
+    pub(crate) const fn known(&self) -> StateId {
+        self.known
+    }
+
+    pub(crate) fn ring(&self) -> KeyRing {
+        self.activation.ring()
+    }
+
+    pub(crate) fn next_cut(&self) -> Option<Instant> {
+        self.activation.next_cut()
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        self.activation.expire(now)
+    }
+
+    /// The state whose key update is missing, and the epoch whose prefilter key makes the NAK's MAC.
+    pub(crate) fn missing(&self) -> Option<(StateId, Epoch)> {
+        let held = self.held();
+        if held.is_some_and(|held| held >= self.known) || self.not_cut_at == Some(self.known) {
+            return None;
+        }
+        if held.is_none() && self.known == self.grant.state {
+            return None;
+        }
+        Some((self.known, held.unwrap_or(self.grant.state).epoch))
+    }
+
+    pub(crate) fn prefilter(&self, epoch: Epoch) -> Option<&Secret<32>> {
+        self.gate.prefilter(epoch)
+    }
+
+    /// A key update packet arrived.
+    pub(crate) fn on_key_update(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Effect, Rejected> {
+        let held = self.held().map(|held| held.epoch);
+        let packet = self.gate.key_update(now, from, held, datagram)?;
+        let header = &packet.header;
+        let mut effect = Effect {
+            ring: self.activation.sight(now, header.state, header.hard, header.activation),
+            ..Effect::default()
+        };
+        self.known = self.known.max(header.state);
+        if header.serves(self.grant.reg_no) {
+            self.pending.insert(header.state.epoch, packet);
+            while self.pending.len() > MAX_PENDING {
+                self.pending.pop_last();
+            }
+            self.install_pending(&mut effect);
+        } else if self.step_to(&Named::from(&*packet)) {
+            effect.installed = Some((packet.header.state, packet.header.hard));
+            effect.ring = true;
+        }
+        effect.gap = self.missing().is_some();
+        Ok(effect)
+    }
+
+    /// An alarm arrived.
+    pub(crate) fn on_alarm(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) -> Result<Effect, Rejected> {
+        let alarm = self.gate.alarm(now, from, datagram)?;
+        let mut effect = self.note_alarm(now, &alarm);
+        if self.held().is_none_or(|held| held < alarm.state) && self.step_to(&Named::from(&*alarm)) {
+            effect.installed = Some((alarm.state, alarm.hard));
+            effect.ring = true;
+        }
+        effect.gap = self.missing().is_some();
+        Ok(effect)
+    }
+
+    /// The manager answered a resync request. Installed only if the alarm in it verifies and the path reproduces its
+    /// key check; else nothing changes.
+    pub(crate) fn on_resync(&mut self, now: Instant, answer: &ResyncAnswer) -> Result<Effect, Rejected> {
+        let alarm = self.gate.enclosed_alarm(&answer.alarm)?;
+        if self.held().is_some_and(|held| held >= alarm.state) {
+            return Err(Rejected::Stale);
+        }
+        if answer.path.is_empty() {
+            let effect = self.note_alarm(now, &alarm);
+            self.not_cut_at = Some(alarm.state);
+            return Ok(effect);
+        }
+        let mut path = self.path.clone();
+        path.install(alarm.height, alarm.state.epoch, answer.path.clone()).map_err(|_| Rejected::NotAuthentic)?;
+        let root = path.root().ok_or(Rejected::NotAuthentic)?;
+        if root.0 != alarm.root || !self.checks(root.1, alarm.state, &alarm.key_check) {
+            return Err(Rejected::NotAuthentic);
+        }
+        let mut effect = self.note_alarm(now, &alarm);
+        self.path = path;
+        self.hold(alarm.state);
+        effect.ring = true;
+        effect.installed = Some((alarm.state, alarm.hard));
+        self.install_pending(&mut effect);
+        effect.gap = self.missing().is_some();
+        Ok(effect)
+    }
+
+    /// What every signed alarm tells, whether or not its state can be reached.
+    fn note_alarm(&mut self, now: Instant, alarm: &Verified<Alarm>) -> Effect {
+        let sighted = self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
+        self.activation.cut_below(alarm.state, alarm.oldest);
+        self.known = self.known.max(alarm.state);
+        Effect { ring: sighted, ..Effect::default() }
+    }
+
+    /// Applies the pending updates that can be applied, in order.
+    fn install_pending(&mut self, effect: &mut Effect) {
+        while let Some((epoch, packet)) = self.pending.pop_first() {
+            match self.apply(&packet) {
+                Ok(()) => {
+                    self.hold(packet.header.state);
+                    effect.ring = true;
+                    effect.installed = Some((packet.header.state, packet.header.hard));
+                }
+                Err(PathError::Stale { .. }) => {}
+                Err(_) => {
+                    // It leads past an update that is missing, or it is not for this member: repair will tell.
+                    self.pending.insert(epoch, packet);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, packet: &UpdatePacket) -> Result<(), PathError> {
+        let header = &packet.header;
+        let view = RekeyView {
+            epoch: header.state.epoch,
+            iv: &header.iv,
+            height: header.height,
+            root: header.root,
+            leaf_steps: header.leaf_steps,
+            targets: &packet.body.targets,
+            entries: &packet.body.entries,
+        };
+        let domain = self.grant.domain;
+        self.path.apply_if(&view, |_, root| key_checks(&domain, root, header.state, &header.key_check))
+    }
+
+    /// Follows a state that only stepped the root (a join-only batch) without any entry.
+    fn step_to(&mut self, named: &Named) -> bool {
+        let mut path = self.path.clone();
+        if path.height() != named.height || path.step_root(named.root).is_err() {
+            return false;
+        }
+        let reached = path.root().is_some_and(|(_, root)| self.checks(root, named.state, &named.key_check));
+        if reached {
+            self.path = path;
+            self.hold(named.state);
+        }
+        reached
+    }
+
+    fn checks(&self, root: &Secret<32>, state: StateId, key_check: &[u8; 8]) -> bool {
+        key_checks(&self.grant.domain, root, state, key_check)
+    }
+
+    /// Takes the group key of `state`, whose root the path has reached.
+    fn hold(&mut self, state: StateId) {
+        let Some((_, root)) = self.path.root() else { return };
+        let key = self.grant.domain.group_key(root, state);
+        self.gate.install_prefilter(state.epoch, self.grant.domain.prefilter(&key, state));
+        self.activation.install(state, key);
+        self.pending.retain(|epoch, _| *epoch > state.epoch);
+        self.not_cut_at = None;
+    }
+}
+
+/// A state as a header or an alarm names it.
+struct Named {
+    state: StateId,
+    root: keytree::Version,
+    height: u8,
+    key_check: [u8; 8],
+}
+
+impl From<&UpdatePacket> for Named {
+    fn from(packet: &UpdatePacket) -> Self {
+        let header = &packet.header;
+        Self { state: header.state, root: header.root, height: header.height, key_check: header.key_check }
+    }
+}
+
+impl From<&Alarm> for Named {
+    fn from(alarm: &Alarm) -> Self {
+        Self { state: alarm.state, root: alarm.root, height: alarm.height, key_check: alarm.key_check }
+    }
+}
+
+/// Whether `root` is the manager's root secret of `state`.
+fn key_checks(domain: &Domain, root: &Secret<32>, state: StateId, key_check: &[u8; 8]) -> bool {
+    let key = domain.group_key(root, state);
+    crypto::constant_time_eq(&domain.key_check(&key, state), key_check)
+}

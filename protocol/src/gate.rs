@@ -1,0 +1,205 @@
+//! The member's gate: the only way from a control datagram of the manager to a [`Verified`] message.
+//!
+//! The checks come in the order of DESIGN 6: length, version, group → state window → byte-equal to something verified
+//! before → MAC prefilter → Merkle path → known root or signature under a budget. Nothing is marked as seen before it
+//! is verified.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crypto::{Label, PublicKey, Secret, Verifier, hash};
+use keytree::Epoch;
+
+use crate::alarm::Alarm;
+use crate::budget::Budget;
+use crate::envelope::{DatagramKind, Envelope, Verified};
+use crate::ids::StateId;
+use crate::key_update::{UpdatePacket, UpdateRoot, signed_root};
+use crate::keys::Domain;
+use crate::limits::SIGNATURE_CHECKS_PER_SECOND;
+use crate::machine::Rejected;
+use crate::Instant;
+
+/// Verified datagrams remembered, so that a copy costs one hash.
+const MAX_SEEN: usize = 1_024;
+/// Signed roots remembered: the newest states.
+const MAX_ROOTS: usize = 8;
+/// Prefilter keys remembered: the newest states.
+const MAX_PREFILTERS: usize = 8;
+
+/// Verifies what claims to come from one manager.
+pub struct Gate {
+    domain: Domain,
+    manager: PublicKey,
+    verifier: Arc<dyn Verifier>,
+    start: StateId,
+    prefilters: BTreeMap<Epoch, Secret<32>>,
+    roots: VecDeque<UpdateRoot>,
+    seen: VecDeque<[u8; 32]>,
+    newest_alarm: Option<(StateId, u64)>,
+    /// The address the last verified alarm came from has a signature budget of its own, so that a flood from
+    /// elsewhere cannot starve it.
+    source: Option<IpAddr>,
+    known_source: Budget,
+    strangers: Budget,
+}
+
+impl Gate {
+    /// A gate for the manager named in a grant: `start` is its state then, `prefilter` that state's prefilter key.
+    pub fn new(
+        domain: Domain,
+        manager: PublicKey,
+        start: StateId,
+        prefilter: Secret<32>,
+        verifier: Arc<dyn Verifier>,
+    ) -> Self {
+        let half = SIGNATURE_CHECKS_PER_SECOND / 2;
+        Self {
+            domain,
+            manager,
+            verifier,
+            start,
+            prefilters: BTreeMap::from([(start.epoch, prefilter)]),
+            roots: VecDeque::new(),
+            seen: VecDeque::new(),
+            newest_alarm: None,
+            source: None,
+            known_source: Budget::new(half, half),
+            strangers: Budget::new(half, half / 4),
+        }
+    }
+
+    /// The prefilter key of an epoch of this start, if it is one of the newest.
+    pub fn prefilter(&self, epoch: Epoch) -> Option<&Secret<32>> {
+        self.prefilters.get(&epoch)
+    }
+
+    /// Learns the prefilter key of a state the member installed.
+    pub fn install_prefilter(&mut self, epoch: Epoch, key: Secret<32>) {
+        self.prefilters.insert(epoch, key);
+        while self.prefilters.len() > MAX_PREFILTERS {
+            self.prefilters.pop_first();
+        }
+    }
+
+    /// Verifies a key update packet; `held` is the newest epoch installed.
+    ///
+    /// On `Err` nothing changed but the budgets. Accepting a forged packet would hand the subgroup to an insider;
+    /// refusing a genuine one costs a repair.
+    pub fn key_update(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        held: Option<Epoch>,
+        datagram: &[u8],
+    ) -> Result<Verified<UpdatePacket>, Rejected> {
+        self.expect(DatagramKind::KeyUpdate, datagram)?;
+        let packet = UpdatePacket::decode(&self.domain, datagram)?;
+        let state = packet.header.state;
+        if !state.same_start(self.start) || held.is_some_and(|held| state.epoch <= held) {
+            return Err(Rejected::Stale);
+        }
+        let print = self.unseen(datagram)?;
+        if let Some(key) = self.prefilters.get(&packet.header.previous)
+            && !UpdatePacket::mac_holds(&self.domain, key, datagram)
+        {
+            return Err(Rejected::BadMac);
+        }
+        let root = packet.root(&self.domain).ok_or(Rejected::NotAuthentic)?;
+        self.admit_root(now, from, root, &packet)?;
+        self.remember(print);
+        Ok(Verified::new(packet))
+    }
+
+    /// Verifies an alarm. It must be newer than every alarm verified before; a replayed one is stale.
+    pub fn alarm(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
+        self.expect(DatagramKind::Alarm, datagram)?;
+        let (claimed, ..) = Alarm::decode(datagram)?;
+        if !claimed.state.same_start(self.start) || self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest) {
+            return Err(Rejected::Stale);
+        }
+        self.spend(now, from)?;
+        let alarm = self.signed_alarm(datagram)?;
+        self.source = Some(from);
+        self.newest_alarm = Some((alarm.state, alarm.counter));
+        self.know_root(UpdateRoot {
+            state: alarm.state,
+            packets: u32::from(alarm.message_packets),
+            root: alarm.message_root,
+        });
+        Ok(alarm)
+    }
+
+    /// Verifies the alarm inside a resync answer, which may be one that was heard before. The answer it came in was
+    /// sealed by the manager, so it costs no budget.
+    pub fn enclosed_alarm(&mut self, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
+        self.expect(DatagramKind::Alarm, datagram)?;
+        let alarm = self.signed_alarm(datagram)?;
+        if !alarm.state.same_start(self.start) {
+            return Err(Rejected::Stale);
+        }
+        Ok(alarm)
+    }
+
+    fn expect(&self, kind: DatagramKind, datagram: &[u8]) -> Result<(), Rejected> {
+        if Envelope::for_domain(datagram, &self.domain)?.kind == kind { Ok(()) } else { Err(Rejected::NotForUs) }
+    }
+
+    fn signed_alarm(&self, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
+        let alarm = Alarm::open(datagram, &self.domain, &self.manager, &*self.verifier)?;
+        alarm.map(Verified::new).ok_or(Rejected::NotAuthentic)
+    }
+
+    /// A root that was signed before costs nothing; another one costs a signature check.
+    fn admit_root(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        root: UpdateRoot,
+        packet: &UpdatePacket,
+    ) -> Result<(), Rejected> {
+        if self.roots.contains(&root) {
+            return Ok(());
+        }
+        self.spend(now, from)?;
+        if !self.verifier.verify(&self.manager, &signed_root(&self.domain, &root), &packet.signature) {
+            return Err(Rejected::NotAuthentic);
+        }
+        self.know_root(root);
+        Ok(())
+    }
+
+    fn know_root(&mut self, root: UpdateRoot) {
+        if self.roots.contains(&root) {
+            return;
+        }
+        self.roots.push_back(root);
+        if self.roots.len() > MAX_ROOTS {
+            self.roots.pop_front();
+        }
+    }
+
+    fn spend(&mut self, now: Instant, from: IpAddr) -> Result<(), Rejected> {
+        let budget = if self.source == Some(from) { &mut self.known_source } else { &mut self.strangers };
+        if budget.take(now) { Ok(()) } else { Err(Rejected::OverBudget) }
+    }
+
+    fn unseen(&self, datagram: &[u8]) -> Result<[u8; 32], Rejected> {
+        let print = hash(self.domain.suite, Label::DatagramPrint, &[datagram]);
+        if self.seen.contains(&print) { Err(Rejected::Duplicate) } else { Ok(print) }
+    }
+
+    fn remember(&mut self, print: [u8; 32]) {
+        self.seen.push_back(print);
+        if self.seen.len() > MAX_SEEN {
+            self.seen.pop_front();
+        }
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("domain", &self.domain).field("start", &self.start).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,14 @@
+//! The key update (GSM 3.4, DESIGN 6): signed multicast that moves members to the next epoch.
+//!
+//! A key update is one or more packets. Each serves a range of reg-nos and holds every entry those members need, so a
+//! member needs one packet, not all. A packet is content (header and body), proof (Merkle path and one signature for
+//! the whole message) and a MAC that keeps strangers from making members check signatures.
+
+mod body;
+mod header;
+mod packet;
+
+pub use body::{Body, entry_bound, target_bound};
+pub use header::{SCHEME_LKH, STRATEGY_GROUP_ORIENTED, UpdateHeader};
+pub use packet::{SealedUpdate, UpdatePacket, packet_overhead, seal_update};
+pub(crate) use packet::{UpdateRoot, signed_root};

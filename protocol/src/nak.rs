@@ -1,0 +1,92 @@
+//! The NAK (GSM 3.6, DESIGN 7): a member says on the control address which key update it lacks.
+//!
+//! | field | bytes | meaning |
+//! |---|---|---|
+//! | envelope | 28 | |
+//! | wanted | 16 | the state whose key update is missing |
+//! | held | 4 | epoch of the state the asker holds; its prefilter key makes the MAC |
+//! | reg-no | 4 | who asks, so that a manager knows which packet serves it |
+//! | block | 2 | the FEC block, 65,535 when the asker saw none of it |
+//! | missing | 4 | bit mask of packets within the block; all ones when it saw none |
+//! | nonce | 8 | random, so that no two NAKs are byte-equal |
+//! | MAC | 16 | prefilter, under the key of `held`, over everything before |
+
+use crypto::{Label, Secret, constant_time_eq, mac};
+use keytree::{Epoch, RegNo};
+
+use crate::codec::{Malformed, Reader};
+use crate::envelope::{DatagramKind, Envelope, Verified};
+use crate::ids::StateId;
+use crate::keys::Domain;
+use crate::machine::Rejected;
+
+/// "I saw no packet of it", in [`Nak::block`].
+pub const ANY_BLOCK: u16 = u16::MAX;
+/// The same, in [`Nak::missing`].
+pub const ALL_MISSING: u32 = u32::MAX;
+const MAC_LEN: usize = 16;
+
+/// A request for a lost key update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nak {
+    /// The state whose key update is missing.
+    pub wanted: StateId,
+    /// The epoch the asker holds.
+    pub held: Epoch,
+    /// Who asks.
+    pub reg_no: RegNo,
+    /// The FEC block, or [`ANY_BLOCK`].
+    pub block: u16,
+    /// The packets missing in it, or [`ALL_MISSING`].
+    pub missing: u32,
+    /// Random.
+    pub nonce: u64,
+}
+
+impl Nak {
+    /// The datagram, with the MAC under the prefilter key of the state held.
+    pub fn encode(&self, domain: &Domain, prefilter: &Secret<32>) -> Vec<u8> {
+        let mut writer = Envelope::begin(DatagramKind::Nak, domain);
+        writer.state(self.wanted).epoch(self.held).reg_no(self.reg_no);
+        writer.u16(self.block).u32(self.missing).u64(self.nonce);
+        let tag = mac(domain.suite, prefilter, Label::NakMac, &[writer.as_bytes()]);
+        writer.bytes(&tag);
+        writer.into_bytes()
+    }
+
+    /// Reads a datagram whose envelope was checked.
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram);
+        reader.take(Envelope::LEN)?;
+        let nak = Self {
+            wanted: reader.state()?,
+            held: reader.epoch()?,
+            reg_no: reader.reg_no()?,
+            block: reader.u16()?,
+            missing: reader.u32()?,
+            nonce: reader.u64()?,
+        };
+        reader.take(MAC_LEN)?;
+        reader.finish()?;
+        Ok(nak)
+    }
+
+    /// Reads a NAK and checks its MAC under the key that `prefilter_of` finds for the epoch it was made in.
+    ///
+    /// Any holder of that state's prefilter key can make one; it moves no state and costs at most a repair within the
+    /// epoch's cap.
+    pub fn verify<'k>(
+        datagram: &[u8],
+        domain: &Domain,
+        prefilter_of: impl FnOnce(Epoch) -> Option<&'k Secret<32>>,
+    ) -> Result<Verified<Self>, Rejected> {
+        Envelope::for_domain(datagram, domain)?;
+        let nak = Self::decode(datagram)?;
+        let key = prefilter_of(nak.held).ok_or(Rejected::Stale)?;
+        let (content, tag) = datagram.split_at(datagram.len() - MAC_LEN);
+        if !constant_time_eq(&mac(domain.suite, key, Label::NakMac, &[content]), tag) {
+            return Err(Rejected::BadMac);
+        }
+        Ok(Verified::new(nak))
+    }
+}

@@ -1,0 +1,207 @@
+//! What a member and its manager say to each other under the member's unicast key: keepalive, resync, leave.
+//!
+//! | field | bytes | meaning |
+//! |---|---|---|
+//! | envelope | 28 | kind says the direction |
+//! | sender id | 8 | the member's registration, in both directions |
+//! | nonce | 12 | random; AES-256-GCM |
+//! | sealed | | the message; everything before is authenticated with it |
+//! | tag | 16 | |
+
+use crypto::{Aead, Secret, wipe};
+use keytree::{PathKey, Version};
+use rand_core::CryptoRng;
+
+use crate::codec::{Malformed, Reader, Writer};
+use crate::envelope::{DatagramKind, Envelope, Verified};
+use crate::ids::{SenderId, StateId};
+use crate::keys::Domain;
+use crate::limits::MAX_DATAGRAM;
+use crate::machine::Rejected;
+
+/// The longest path a resync answer carries: the levels of the largest tree.
+const MAX_PATH_KEYS: usize = 31;
+
+/// From a member to its manager.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ToManager {
+    /// "I am here, and this is the state I hold." Every keepalive interval.
+    Keepalive {
+        /// Grows with every message of this registration, so that an old one cannot keep a dead member alive.
+        counter: u64,
+        /// The state held, if any.
+        held: Option<StateId>,
+    },
+    /// "Two rounds of NAKs did not help: send me my path." At most once a [`crate::limits::RESYNC_INTERVAL`].
+    Resync {
+        /// Echoed by the answer.
+        nonce: u64,
+        /// The state held, if any.
+        held: Option<StateId>,
+    },
+    /// "Take me out." Repeated until it is answered.
+    Leave {
+        /// Echoed by the answer.
+        nonce: u64,
+    },
+}
+
+/// From a manager to one member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToMember {
+    /// Everything the member needs to be where the manager is (KS 4.2).
+    Resync(ResyncAnswer),
+    /// The leave is durable; the member is out with the next batch.
+    LeaveTaken {
+        /// From the request.
+        nonce: u64,
+    },
+}
+
+/// The answer to a resync request: installed only if the alarm verifies and the path reproduces its key check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResyncAnswer {
+    /// From the request.
+    pub nonce: u64,
+    /// The manager's latest alarm, as it was sent.
+    pub alarm: Vec<u8>,
+    /// The member's path keys, lowest level first; empty while its join is not cut yet.
+    pub path: Vec<PathKey>,
+}
+
+impl ToManager {
+    const KEEPALIVE: u8 = 1;
+    const RESYNC: u8 = 2;
+    const LEAVE: u8 = 3;
+
+    /// The datagram, sealed under the member's unicast key with a fresh random nonce.
+    pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
+        let mut plain = Writer::new();
+        match self {
+            Self::Keepalive { counter, held } => plain.u8(Self::KEEPALIVE).u64(*counter).option(held.as_ref(), put_state),
+            Self::Resync { nonce, held } => plain.u8(Self::RESYNC).u64(*nonce).option(held.as_ref(), put_state),
+            Self::Leave { nonce } => plain.u8(Self::LEAVE).u64(*nonce),
+        };
+        seal(DatagramKind::ToManager, at, plain.into_bytes(), rng)
+    }
+
+    /// Opens a datagram at the manager; `sender_of` names the registration it claims.
+    pub fn open(at: &Registration<'_>, datagram: &[u8]) -> Result<Verified<Self>, Rejected> {
+        open(DatagramKind::ToManager, at, datagram, Self::decode)
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, Malformed> {
+        let message = match reader.u8()? {
+            Self::KEEPALIVE => Self::Keepalive { counter: reader.u64()?, held: reader.option(Reader::state)? },
+            Self::RESYNC => Self::Resync { nonce: reader.u64()?, held: reader.option(Reader::state)? },
+            Self::LEAVE => Self::Leave { nonce: reader.u64()? },
+            _ => return Err(Malformed::Invalid("unicast message")),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+impl ToMember {
+    const RESYNC: u8 = 1;
+    const LEAVE_TAKEN: u8 = 2;
+
+    /// The datagram, sealed under the member's unicast key with a fresh random nonce.
+    pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
+        let mut plain = Writer::new();
+        match self {
+            Self::Resync(answer) => {
+                plain.u8(Self::RESYNC).u64(answer.nonce).opaque(&answer.alarm);
+                plain.list(&answer.path, |writer, key| {
+                    writer.u8(key.level).version(key.version).secret(&key.secret);
+                })
+            }
+            Self::LeaveTaken { nonce } => plain.u8(Self::LEAVE_TAKEN).u64(*nonce),
+        };
+        seal(DatagramKind::ToMember, at, plain.into_bytes(), rng)
+    }
+
+    /// Opens a datagram at the member.
+    pub fn open(at: &Registration<'_>, datagram: &[u8]) -> Result<Verified<Self>, Rejected> {
+        open(DatagramKind::ToMember, at, datagram, Self::decode)
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, Malformed> {
+        let message = match reader.u8()? {
+            Self::RESYNC => Self::Resync(ResyncAnswer {
+                nonce: reader.u64()?,
+                alarm: reader.opaque(MAX_DATAGRAM, "alarm")?.to_vec(),
+                path: reader.list(MAX_PATH_KEYS, "path", |reader| {
+                    let level = reader.u8()?;
+                    let version: Version = reader.version()?;
+                    Ok(PathKey { level, version, secret: reader.secret()? })
+                })?,
+            }),
+            Self::LEAVE_TAKEN => Self::LeaveTaken { nonce: reader.u64()? },
+            _ => return Err(Malformed::Invalid("unicast message")),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+/// Whose unicast key seals a message, and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// The subgroup.
+    pub domain: &'a Domain,
+    /// The member's registration.
+    pub sender: SenderId,
+    /// Its unicast key.
+    pub key: &'a Secret<32>,
+}
+
+/// The registration a sealed datagram claims to belong to, so that a manager finds the key. Nothing is proven yet.
+pub fn claimed_sender(datagram: &[u8]) -> Result<SenderId, Rejected> {
+    let mut reader = Reader::new(datagram);
+    reader.take(Envelope::LEN)?;
+    Ok(reader.sender()?)
+}
+
+const NONCE_LEN: usize = 12;
+
+fn put_state(writer: &mut Writer, state: &StateId) {
+    writer.state(*state);
+}
+
+fn seal(kind: DatagramKind, at: &Registration<'_>, mut plain: Vec<u8>, rng: &mut dyn CryptoRng) -> Vec<u8> {
+    let mut nonce = [0; NONCE_LEN];
+    rng.fill_bytes(&mut nonce);
+    let mut writer = Envelope::begin(kind, at.domain);
+    writer.sender(at.sender).bytes(&nonce);
+    let mut sealed = Vec::new();
+    Aead::new().seal(at.key, &nonce, writer.as_bytes(), &plain, &mut sealed);
+    wipe(&mut plain);
+    writer.bytes(&sealed);
+    writer.into_bytes()
+}
+
+fn open<M>(
+    kind: DatagramKind,
+    at: &Registration<'_>,
+    datagram: &[u8],
+    decode: impl FnOnce(Reader<'_>) -> Result<M, Malformed>,
+) -> Result<Verified<M>, Rejected> {
+    if Envelope::for_domain(datagram, at.domain)?.kind != kind {
+        return Err(Rejected::NotForUs);
+    }
+    let mut reader = Reader::new(datagram);
+    reader.take(Envelope::LEN)?;
+    if reader.sender()? != at.sender {
+        return Err(Rejected::NotForUs);
+    }
+    let nonce = reader.array::<NONCE_LEN>()?;
+    let aad_len = datagram.len() - reader.remaining();
+    let mut plain = Vec::new();
+    Aead::new()
+        .open(at.key, &nonce, &datagram[..aad_len], reader.rest(), &mut plain)
+        .map_err(|_| Rejected::NotAuthentic)?;
+    let message = decode(Reader::new(&plain));
+    wipe(&mut plain);
+    Ok(Verified::new(message?))
+}
