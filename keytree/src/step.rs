@@ -1,0 +1,13 @@
+use crypto::{NodeKey, OneWay, Secret, Suite};
+
+use crate::{NodeId, TreeId};
+
+/// A key moved on by `steps` one-way steps: leaf steps at level 0, node steps above.
+pub(crate) fn step(suite: Suite, tree: TreeId, at: NodeId, key: &Secret<32>, steps: u16) -> Secret<32> {
+    let kind = if at.level == 0 { OneWay::LeafStep } else { OneWay::Step };
+    let mut key = key.clone();
+    for _ in 0..steps {
+        key = NodeKey::new(suite, &key).one_way(kind, tree.0, at);
+    }
+    key
+}
