@@ -47,7 +47,10 @@ pub(crate) fn mark(tree: &KeyTree, leaves: Vec<Mark>, height: u8, refresh_root: 
 /// The marks of one level from those of the level below.
 fn raise(tree: &KeyTree, level: u8, height: u8, lower: &[Mark]) -> Vec<Mark> {
     let degree = u32::from(tree.degree().get());
-    let mut marks = Vec::with_capacity(lower.len());
+    let mut marks = Vec::with_capacity(lower.len() + 1);
+    if level == tree.height() + 1 && lower.first().is_none_or(|first| first.index >= degree) {
+        marks.extend(above_old_root(tree));
+    }
     for children in lower.chunk_by(|a, b| a.index / degree == b.index / degree) {
         let index = children[0].index / degree;
         let (occupied, key) = before(tree, level, index);
@@ -70,6 +73,13 @@ fn before(tree: &KeyTree, level: u8, index: u32) -> (u16, Option<Version>) {
     // A new root right above the old one: it has no key, but the old root, its first child, may be occupied.
     let above_old_root = level == tree.height() + 1 && index == 0 && tree.root().is_some();
     (u16::from(above_old_root), None)
+}
+
+/// The mark of the new root right above an old one that the batch does not change itself.
+fn above_old_root(tree: &KeyTree) -> Option<Mark> {
+    tree.root()?;
+    let (occupied, change) = (1, Some(Change::Fresh));
+    Some(Mark { index: 0, occupied, joined: 0, renewed: 0, changed: 0, left: false, change })
 }
 
 fn gather(mark: &mut Mark, child: &Mark, slot: u16, inner: bool) {

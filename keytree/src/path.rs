@@ -207,6 +207,11 @@ impl KeyPath {
         self.reg_no
     }
 
+    /// The degree of the tree, for the arithmetic of positions.
+    pub fn degree(&self) -> Degree {
+        self.degree
+    }
+
     /// The epoch last applied or installed; 0 before any.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -1,0 +1,189 @@
+//! An error changes nothing: neither the manager's tree nor a member's path. Nor does a plan that is dropped.
+
+use crypto::{Secret, Suite};
+use keytree::{
+    Batch, BatchError, Change, Degree, Entry, Epoch, Join, KeyPath, PathError, RegNo, RekeyView, Sealed,
+    Target, Version,
+};
+use proptest::prelude::*;
+
+use crate::support::{History, Record, World, cases, histories, play};
+
+/// Everything a tree can tell, and what it does next: equal before and after means nothing moved.
+fn fingerprint(world: &World) -> impl PartialEq + std::fmt::Debug + use<> {
+    let paths: Vec<_> = world.tree.reg_nos().map(|reg_no| (reg_no, world.tree.path(reg_no))).collect();
+    let plan = world.stage(&Batch { refresh_root: true, step_leaves: true, ..Batch::default() });
+    let plan = (plan.targets().to_vec(), plan.all_entries().to_vec());
+    let tree = &world.tree;
+    (paths, plan, tree.epoch(), tree.height(), tree.members(), tree.leaf_steps(), tree.lowest_free(|_| false))
+}
+
+fn join(reg_no: u32) -> Join {
+    Join { reg_no: RegNo(reg_no), leaf: Secret::new([3; 32]), leaf_steps: 0 }
+}
+
+fn batch(joins: &[u32], leaves: &[u32]) -> Batch {
+    let joins = joins.iter().copied().map(join).collect();
+    Batch { joins, leaves: leaves.iter().copied().map(RegNo).collect(), ..Batch::default() }
+}
+
+fn small_world() -> (World, Record) {
+    let history =
+        History { suite: Suite::Aes256Kw, degree: Degree::new(2).unwrap(), seed: 5, rounds: vec![] };
+    let mut world = World::new(&history);
+    let joiners: Vec<_> = (0..5).map(|reg_no| world.admit(RegNo(reg_no))).collect();
+    let joins = joiners.iter().map(|member| Join { leaf: member.leaf.clone(), ..join(member.reg_no.0) });
+    let first = Batch { joins: joins.collect(), ..Batch::default() };
+    let record = world.cut(&first, joiners).unwrap();
+    world.deliver(&record);
+    (world, record)
+}
+
+#[test]
+fn a_batch_that_is_refused_leaves_the_tree_as_it_was() {
+    let (world, _) = small_world();
+    let before = fingerprint(&world);
+    let high = RegNo::MAX.0 + 1;
+    let late = Batch { joins: vec![Join { leaf_steps: 1, ..join(6) }], ..Batch::default() };
+    let refused = [
+        (batch(&[], &[]), BatchError::Empty),
+        (batch(&[4], &[]), BatchError::Occupied(RegNo(4))),
+        (batch(&[6, 7, 6], &[]), BatchError::Twice(RegNo(6))),
+        (batch(&[], &[2, 3, 2]), BatchError::Twice(RegNo(2))),
+        (batch(&[], &[9]), BatchError::Vacant(RegNo(9))),
+        (batch(&[high], &[]), BatchError::OutOfRange(RegNo(high))),
+        (batch(&[], &[u32::MAX]), BatchError::Vacant(RegNo(u32::MAX))),
+        (late, BatchError::LeafSteps(RegNo(6))),
+    ];
+    for (batch, error) in refused {
+        let staged = world.tree.stage(Epoch(2), &batch, &mut world.xof(b"message", 2));
+        assert_eq!(staged.map(|_| ()).unwrap_err(), error);
+    }
+    let again = world.tree.stage(Epoch(1), &batch(&[6], &[]), &mut world.xof(b"message", 1));
+    let stale = BatchError::EpochNotAfter { given: Epoch(1), last: Epoch(1) };
+    assert_eq!(again.map(|_| ()).unwrap_err(), stale);
+    assert_eq!(fingerprint(&world), before);
+}
+
+#[test]
+fn a_plan_follows_only_on_the_state_it_was_staged_from() {
+    let (mut world, _) = small_world();
+    let first = world.stage(&batch(&[5], &[]));
+    let second = world.stage(&batch(&[6], &[0]));
+    world.tree.merge(second).unwrap();
+    let before = fingerprint(&world);
+    assert!(world.tree.merge(first).is_err());
+    assert_eq!(fingerprint(&world), before);
+}
+
+#[test]
+fn a_tree_that_lost_everybody_has_no_root_and_starts_afresh() {
+    let (mut world, old) = small_world();
+    let staged = world.stage(&batch(&[], &[0, 1, 2, 3, 4]));
+    assert!(staged.root().is_none() && staged.view().is_none() && staged.targets().is_empty());
+    world.tree.merge(staged).unwrap();
+    assert!(world.tree.root().is_none());
+    let staged = world.stage(&batch(&[0], &[]));
+    assert!(staged.targets().iter().all(|target| target.change == Change::Fresh));
+    let (_, root) = staged.root().unwrap();
+    assert!(*root != old.root_secret);
+    assert_eq!(staged.height(), old.height, "a tree does not shrink");
+}
+
+/// Messages no plan holds, each with what is wrong about it.
+fn broken(record: &Record) -> Vec<(&'static str, Vec<Target>, Vec<Entry>, RekeyView<'_>)> {
+    let view = record.view();
+    let same = || (record.targets.clone(), record.entries.clone());
+    let mut all = Vec::new();
+    let mut broken = |what, edit: &dyn Fn(&mut Vec<Target>, &mut Vec<Entry>, &mut RekeyView<'_>)| {
+        let ((mut targets, mut entries), mut view) = (same(), view);
+        edit(&mut targets, &mut entries, &mut view);
+        all.push((what, targets, entries, view));
+    };
+    broken("entries out of reach", &|targets, _, _| targets[0].entries = 0..10_000);
+    broken("entries backwards", &|targets, _, _| targets[0].entries = std::ops::Range { start: 5, end: 2 });
+    broken("a target twice", &|targets, _, _| targets.push(targets[0].clone()));
+    broken("a target above the root", &|targets, _, _| targets[0].node.level = 31);
+    broken("a leaf as target", &|targets, _, _| targets[0].node.level = 0);
+    broken("a version of another epoch", &|targets, _, _| targets[0].version.base = Epoch(77));
+    broken("another wrapping key", &|_, entries, _| {
+        entries.iter_mut().for_each(|entry| entry.wrapping.base.0 += 9)
+    });
+    broken("too many steps", &|_, entries, _| {
+        entries.iter_mut().for_each(|entry| entry.wrapping.steps += 5_000)
+    });
+    broken("no entries", &|targets, _, _| targets.iter_mut().for_each(|target| target.entries = 0..0));
+    broken("a root never made", &|_, _, view| view.root = Version { base: Epoch(99), steps: 0 });
+    broken("entries cut short", &|_, entries, _| {
+        entries.iter_mut().for_each(|entry| entry.sealed = Sealed::from_slice(&[0; 5]).unwrap());
+    });
+    broken("entries of zeros", &|_, entries, _| {
+        entries.iter_mut().for_each(|entry| entry.sealed = Sealed::from_slice(&[0; 40]).unwrap());
+    });
+    broken("a lower tree", &|_, _, view| view.height -= 1);
+    broken("a tree too high", &|_, _, view| view.height = 200);
+    broken("an earlier epoch", &|_, _, view| view.epoch = Epoch(0));
+    broken("leaf steps to come", &|_, _, view| view.leaf_steps = u16::MAX);
+    broken("chained from the leaf", &|targets, _, _| {
+        targets[0].chained_from = Some(0);
+        targets[0].change = Change::Replace;
+        targets[0].entries = 0..0;
+    });
+    all
+}
+
+fn held(path: &KeyPath) -> impl PartialEq + std::fmt::Debug + use<> {
+    let keys: Vec<_> = path.keys().map(|(node, version, secret)| (node, version, *secret.expose())).collect();
+    (keys, path.epoch(), path.height())
+}
+
+#[test]
+fn a_message_no_plan_holds_leaves_the_path_as_it_was() {
+    let (mut world, _) = small_world();
+    let record = world.cut(&batch(&[], &[1]), vec![]).unwrap();
+    let path = &mut world.members.get_mut(&RegNo(0)).unwrap().path;
+    let before = held(path);
+    for (what, targets, entries, view) in broken(&record) {
+        let view = RekeyView { targets: &targets, entries: &entries, ..view };
+        assert!(path.apply(&view).is_err(), "{what}");
+        assert_eq!(held(path), before, "{what}");
+    }
+    assert_eq!(path.apply_if(&record.view(), |_, _| false), Err(PathError::Refused));
+    assert_eq!(held(path), before);
+    path.apply(&record.view()).unwrap();
+    assert!(matches!(path.apply(&record.view()), Err(PathError::Stale { .. })));
+}
+
+#[test]
+fn a_resync_that_does_not_fit_leaves_the_path_as_it_was() {
+    let (mut world, record) = small_world();
+    let keys = world.tree.path(RegNo(0)).unwrap();
+    let path = &mut world.members.get_mut(&RegNo(0)).unwrap().path;
+    let before = held(path);
+    assert!(path.install(record.height, Epoch(0), keys.clone()).is_err());
+    assert!(path.install(record.height + 1, Epoch(5), keys.clone()).is_err());
+    assert!(path.install(record.height - 1, Epoch(5), keys[1..].to_vec()).is_err());
+    assert!(path.install(record.height, Epoch(5), keys.iter().rev().cloned().collect()).is_err());
+    assert!(path.install(0, Epoch(5), vec![]).is_err());
+    assert_eq!(held(path), before);
+    path.install(record.height, record.epoch, keys).unwrap();
+    assert_eq!(path.root(), world.tree.root());
+    assert!(world.tree.path(RegNo(99)).is_none(), "who is not cut yet gets no keys");
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn a_dropped_plan_changes_nothing(history in histories(60, 12)) {
+        let mut world = play(&history, 60, |world, record| world.deliver(record));
+        let before = fingerprint(&world);
+        for round in &history.rounds {
+            let (batch, _) = world.batch(round, 60);
+            if !batch.is_empty() {
+                drop(world.stage(&batch));
+            }
+        }
+        prop_assert_eq!(fingerprint(&world), before);
+    }
+}
