@@ -36,6 +36,10 @@ labels! {
     Prefilter => "prefilter",
     /// MAC under the prefilter key over a control packet.
     PrefilterMac => "prefilter-mac",
+    /// MAC under the prefilter key over a NAK.
+    NakMac => "nak-mac",
+    /// Hash of a verified datagram, to know its copies by.
+    DatagramPrint => "datagram-print",
     /// Key-encryption key of an entry (suite 0x0002 only); context: the wrapped node.
     EntryKek => "entry-kek",
     /// One-way functions of a node secret (suite 0x0002 only); context: kind, tree, node.

@@ -63,6 +63,6 @@ pub use merkle::{MerkleHash, MerkleTree, merkle_leaf, merkle_verify};
 pub use message_xof::MessageXof;
 pub use node_key::{EntryIv, MAX_ENTRY_INDEX, MAX_ENTRY_LEVEL, NodeKey, OneWay, Position};
 pub use roles::{ROLE_ARC, ROLE_MAA, ROLE_MANAGER, ROLE_MEMBER, Roles};
-pub use secret::{Secret, constant_time_eq};
+pub use secret::{Secret, constant_time_eq, wipe};
 pub use signature::{Ed25519Signer, Ed25519Verifier, PublicKey, Signature, Signer, Verifier};
 pub use suite::Suite;

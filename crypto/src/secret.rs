@@ -2,7 +2,7 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::{ZeroizeOnDrop, optimization_barrier};
+use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
 
 /// `N` bytes that must not become known: a key, or material for one.
 ///
@@ -73,6 +73,11 @@ impl<const N: usize> Drop for Secret<N> {
 }
 
 impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
+
+/// Wipes a buffer that held secret bytes on their way into or out of a sealed message.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.zeroize();
+}
 
 /// Compares two byte strings in time that depends on their lengths only.
 ///

@@ -37,7 +37,7 @@ pub trait Signer: Send {
 }
 
 /// Checks signatures. Handed to a machine at construction; the caller decides how often it may be asked.
-pub trait Verifier: Send {
+pub trait Verifier: Send + Sync {
     /// Whether `signature` is `key`'s over `message`. A wrong yes admits a forged message, a wrong no costs a repair.
     #[must_use]
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;

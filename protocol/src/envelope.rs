@@ -3,7 +3,6 @@
 use crypto::Suite;
 
 use crate::codec::{Reader, Writer};
-use crate::ids::{GroupId, SubgroupId};
 use crate::keys::Domain;
 use crate::machine::Rejected;
 

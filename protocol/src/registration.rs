@@ -302,5 +302,5 @@ impl Frame {
 pub fn confirmation(suite: Suite, key: &Secret<32>, join: &Join, grant: &Grant) -> [u8; 16] {
     let mut encoded = Writer::new();
     grant.encode(&mut encoded);
-    mac(suite, key, Label::Confirmation, &[&Frame::Join(*join).encode(), encoded.as_bytes()])
+    mac(suite, key, Label::ConfirmMac, &[&Frame::Join(*join).encode(), encoded.as_bytes()])
 }

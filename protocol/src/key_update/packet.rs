@@ -156,7 +156,7 @@ fn content(domain: &Domain, header: &UpdateHeader, body: &Body) -> Writer {
 }
 
 fn packet_mac(domain: &Domain, key: &Secret<32>, content: &[u8]) -> [u8; MAC_LEN] {
-    let full = mac(domain.suite, key, Label::Prefilter, &[content]);
+    let full = mac(domain.suite, key, Label::PrefilterMac, &[content]);
     let mut tag = [0; MAC_LEN];
     tag.copy_from_slice(&full[..MAC_LEN]);
     tag
