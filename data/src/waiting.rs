@@ -1,0 +1,87 @@
+//! Packets that came before their key.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use protocol::limits::{MAX_WAITING_PACKETS, MAX_WAITING_PER_SOURCE, WAITING_TIME};
+use protocol::{Epoch, Instant};
+
+use crate::packet::MAX_DATAGRAM;
+
+/// Bytes of all waiting packets together: every place taken by a packet as large as we send them.
+pub(crate) const MAX_WAITING_BYTES: usize = MAX_WAITING_PACKETS * MAX_DATAGRAM;
+
+/// Packets under a key that is not held yet, in the order of arrival.
+///
+/// They are unverified, so they may take this room and nothing else; when it is full, the newcomer goes.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    held: VecDeque<Held>,
+    /// Those whose wait is over, for [`Waiting::next`].
+    released: VecDeque<Held>,
+    bytes: usize,
+}
+
+/// One waiting packet.
+pub(crate) struct Held {
+    pub(crate) since: Instant,
+    pub(crate) source: SocketAddr,
+    key_id: u32,
+    epoch: Epoch,
+    pub(crate) datagram: Vec<u8>,
+}
+
+impl Held {
+    /// Whether it has waited too long.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        now.saturating_since(self.since) >= WAITING_TIME
+    }
+}
+
+impl Waiting {
+    /// Takes a packet in; `false` when there is no room for it.
+    pub(crate) fn push(&mut self, now: Instant, source: SocketAddr, key: (u32, Epoch), datagram: &[u8]) -> bool {
+        let all = || self.held.iter().chain(&self.released);
+        let room = all().count() < MAX_WAITING_PACKETS
+            && all().filter(|held| held.source == source).count() < MAX_WAITING_PER_SOURCE
+            && self.bytes + datagram.len() <= MAX_WAITING_BYTES;
+        if room {
+            self.bytes += datagram.len();
+            let (key_id, epoch) = key;
+            self.held.push_back(Held { since: now, source, key_id, epoch, datagram: datagram.to_vec() });
+        }
+        room
+    }
+
+    /// Ends the wait of every packet for which `waits` is false.
+    pub(crate) fn release(&mut self, waits: impl Fn(u32, Epoch) -> bool) {
+        let (held, released): (VecDeque<_>, VecDeque<_>) =
+            self.held.drain(..).partition(|held| waits(held.key_id, held.epoch));
+        self.held = held;
+        self.released.extend(released);
+    }
+
+    /// Forgets the packets that have waited too long, and says how many.
+    pub(crate) fn expire(&mut self, now: Instant) -> u64 {
+        let mut expired = 0;
+        while let Some(held) = self.held.pop_front_if(|held| held.is_expired(now)) {
+            self.bytes -= held.datagram.len();
+            expired += 1;
+        }
+        expired
+    }
+
+    /// The next packet whose wait is over.
+    pub(crate) fn next(&mut self) -> Option<Held> {
+        let held = self.released.pop_front()?;
+        self.bytes -= held.datagram.len();
+        Some(held)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let all = || self.held.iter().chain(&self.released);
+        assert_eq!(self.bytes, all().map(|held| held.datagram.len()).sum());
+        (all().count(), self.bytes)
+    }
+}
