@@ -4,14 +4,14 @@
 //! whose key it holds.
 
 use crypto::{Label, Secret, Suite, derive};
-use protocol::{Instant, SenderId, StateId};
+use protocol::{Instant, StateId};
 use rand_core::CryptoRng;
 
 use crate::packet::{COMMITMENT_LEN, Inner, Outer, StreamId};
 
 /// Where data keys and stream ids come from: the generator, hedged.
 ///
-/// Each draw is mixed with the start of the system, its place and the time. So if the generator repeats (a cloned
+/// Each data key is mixed with the start of the system, its place and the time. So if the generator repeats (a cloned
 /// machine, a poor seed at boot), two places or instants still get two keys, and no key meets one nonce twice.
 pub(crate) struct KeySource {
     rng: Box<dyn CryptoRng + Send>,
@@ -23,29 +23,21 @@ impl KeySource {
         Self { rng, boot }
     }
 
-    /// A fresh name for a run of `sender`.
-    pub(crate) fn stream(&mut self, suite: Suite, sender: SenderId, now: Instant) -> StreamId {
-        let id = self.draw::<8>(suite, Label::StreamId, &[&sender.0.to_be_bytes(), &now.micros().to_be_bytes()]);
-        StreamId(u64::from_be_bytes(*id.expose()))
+    /// A fresh name for a run of a sender.
+    pub(crate) fn stream(&mut self) -> StreamId {
+        StreamId(self.rng.next_u64())
     }
 
     /// A fresh data key for the generation `inner` names.
     pub(crate) fn data_key(&mut self, suite: Suite, inner: &Inner, now: Instant) -> Secret<32> {
-        let place: [&[u8]; 4] = [
+        let context: [&[u8]; 5] = [
+            &self.boot,
             &inner.sender.0.to_be_bytes(),
             &inner.stream.0.to_be_bytes(),
             &inner.generation.to_be_bytes(),
             &now.micros().to_be_bytes(),
         ];
-        self.draw(suite, Label::DataKey, &place)
-    }
-
-    fn draw<const N: usize>(&mut self, suite: Suite, label: Label, place: &[&[u8]]) -> Secret<N> {
-        let mut bytes = [0; 32];
-        self.rng.fill_bytes(&mut bytes);
-        let boot: &[u8] = &self.boot;
-        let context: Vec<&[u8]> = std::iter::once(boot).chain(place.iter().copied()).collect();
-        derive(suite, &Secret::new(bytes), label, &context)
+        derive(suite, &Secret::random(self.rng.as_mut()), Label::Kr, &context)
     }
 }
 
@@ -58,13 +50,18 @@ pub(crate) fn commitment(suite: Suite, data_key: &Secret<32>, inner: &Inner) -> 
         &inner.stream.0.to_be_bytes(),
         &inner.generation.to_be_bytes(),
     ];
-    *derive::<COMMITMENT_LEN>(suite, data_key, Label::DataKeyCommitment, &context).expose()
+    *derive::<COMMITMENT_LEN>(suite, data_key, Label::KrCommit, &context).expose()
 }
 
 /// The key that wraps the data key: of one group key, for one outer sender, hop and stream.
 ///
 /// Everything of the outer part that is not compared with the ring goes in, so a changed bit gives another key.
-pub(crate) fn wrap_key(group_key: &Secret<32>, state: StateId, outer: &Outer, stream: StreamId) -> Secret<32> {
+pub(crate) fn wrap_key(
+    group_key: &Secret<32>,
+    state: StateId,
+    outer: &Outer,
+    stream: StreamId,
+) -> Secret<32> {
     let context: [&[u8]; 6] = [
         outer.group.as_bytes(),
         &outer.subgroup.0.to_be_bytes(),

@@ -12,6 +12,7 @@
 
 mod cache;
 mod data_key;
+mod held_keys;
 mod opener;
 mod outcome;
 mod packet;
@@ -24,8 +25,8 @@ mod windows;
 pub use opener::Opener;
 pub use outcome::{Delivery, DropReason, OpenCounters, Opened};
 pub use packet::{
-    COMMITMENT_LEN, HEADER_LEN, INNER_LEN, Inner, KIND_DATA, MAX_DATAGRAM, MAX_HOPS, MAX_PAYLOAD, MIN_PACKET, Outer,
-    Packet, StreamId, TAG_LEN, VERSION, WRAPPED_LEN, addressed_to,
+    COMMITMENT_LEN, HEADER_LEN, INNER_LEN, Inner, KIND_DATA, MAX_DATAGRAM, MAX_HOPS, MAX_PAYLOAD, MIN_PACKET,
+    OUTER_LEN, Outer, Packet, StreamId, VERSION, addressed_to,
 };
 pub use ring::{Departed, HardFloor, KeyRing, ReceiveKey, SendKey, Switch};
 pub use sealer::{GENERATION_TIME, SealError, Sealed, Sealer};

@@ -118,7 +118,9 @@ impl DropReason {
             | Self::BadCommitment
             | Self::BadTag
             | Self::OtherSuite => Blame::Bytes,
-            Self::OtherGroup | Self::Own | Self::OldKey | Self::Replayed | Self::BehindWindow => Blame::Nobody,
+            Self::OtherGroup | Self::Own | Self::OldKey | Self::Replayed | Self::BehindWindow => {
+                Blame::Nobody
+            }
             Self::Departed => Blame::Peer,
             Self::ClosedStream | Self::WaitingFull | Self::WaitedTooLong | Self::NotReady => Blame::Ourselves,
         }

@@ -10,7 +10,7 @@
 //! | 2 | 2 | outer | suite | [`Suite::code`] of the group |
 //! | 4 | 16 | outer | group | [`GroupId`] |
 //! | 20 | 8 | outer | subgroup | whose group key wraps the data key |
-//! | 28 | 4 | outer | key id | [`StateId::key_id`](protocol::StateId::key_id) of the wrapping state |
+//! | 28 | 4 | outer | key id | [`StateId::key_id`] of the wrapping state |
 //! | 32 | 4 | outer | epoch hint | epoch of the wrapping state |
 //! | 36 | 8 | outer | outer sender | who wrapped the data key: the sender, or the last relay |
 //! | 44 | 1 | outer | hop | relays passed so far, 0 to [`MAX_HOPS`] |
@@ -31,19 +31,15 @@
 //!
 //! Paper: GSM 3.7 (a data key of its own, wrapped for each subgroup).
 
-use crypto::Suite;
-use protocol::{Epoch, GroupId, Malformed, Reader, SenderId, SubgroupId};
+use crypto::{Suite, TAG_LEN, WRAPPED_KEY_LEN};
+use protocol::{Epoch, GroupId, Malformed, Reader, SenderId, StateId, SubgroupId};
 
 /// The version of the data packet's format.
 pub const VERSION: u8 = 1;
 /// The second byte of a data packet; control datagrams use 0x01 to 0x1f.
 pub const KIND_DATA: u8 = 0x20;
-/// Bytes of a wrapped data key.
-pub const WRAPPED_LEN: usize = 40;
 /// Bytes of a commitment to a data key.
 pub const COMMITMENT_LEN: usize = 16;
-/// Bytes of the AES-GCM tag at the end of a packet.
-pub const TAG_LEN: usize = 16;
 /// Bytes of the outer part.
 pub const OUTER_LEN: usize = 85;
 /// Bytes of the inner part before the ciphertext: the additional data of the AEAD.
@@ -81,7 +77,7 @@ pub struct Outer {
     pub group: GroupId,
     /// The subgroup whose group key wraps.
     pub subgroup: SubgroupId,
-    /// Which state's group key, as [`StateId::key_id`](protocol::StateId::key_id).
+    /// Which state's group key, as [`StateId::key_id`].
     pub key_id: u32,
     /// The epoch of that state. A hint: before the data key is unwrapped it proves nothing.
     pub epoch: Epoch,
@@ -90,10 +86,28 @@ pub struct Outer {
     /// Relays passed.
     pub hop: u8,
     /// {Kr}.
-    pub wrapped: [u8; WRAPPED_LEN],
+    pub wrapped: [u8; WRAPPED_KEY_LEN],
+}
+
+/// What the outer part says of its key: enough to pick it from a ring, and no proof of anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KeyName {
+    pub(crate) id: u32,
+    pub(crate) epoch: Epoch,
+}
+
+impl KeyName {
+    /// The name of `state`'s group key.
+    pub(crate) fn of(state: StateId) -> Self {
+        Self { id: state.key_id(), epoch: state.epoch }
+    }
 }
 
 impl Outer {
+    pub(crate) const fn key_name(&self) -> KeyName {
+        KeyName { id: self.key_id, epoch: self.epoch }
+    }
+
     /// The bytes that stand in the packet.
     pub fn to_bytes(&self) -> [u8; OUTER_LEN] {
         let mut bytes = [0; OUTER_LEN];
@@ -226,15 +240,17 @@ mod tests {
     fn outer() -> impl Strategy<Value = Outer> {
         let suite = prop_oneof![Just(Suite::Aes256Ctr), Just(Suite::Aes256Kw)];
         let ids = any::<([u8; 16], u64, u32, u32, u64)>();
-        (suite, ids, 0..=MAX_HOPS, any::<[u8; WRAPPED_LEN]>()).prop_map(|(suite, ids, hop, wrapped)| Outer {
-            suite,
-            group: GroupId::from_bytes(ids.0),
-            subgroup: SubgroupId(ids.1),
-            key_id: ids.2,
-            epoch: Epoch(ids.3),
-            sender: SenderId(ids.4),
-            hop,
-            wrapped,
+        (suite, ids, 0..=MAX_HOPS, any::<[u8; WRAPPED_KEY_LEN]>()).prop_map(|(suite, ids, hop, wrapped)| {
+            Outer {
+                suite,
+                group: GroupId::from_bytes(ids.0),
+                subgroup: SubgroupId(ids.1),
+                key_id: ids.2,
+                epoch: Epoch(ids.3),
+                sender: SenderId(ids.4),
+                hop,
+                wrapped,
+            }
         })
     }
 
@@ -295,7 +311,7 @@ mod tests {
             epoch: Epoch(0xa4a4_a4a4),
             sender: SenderId(0xa5a5_a5a5_a5a5_a5a5),
             hop: 6,
-            wrapped: [0xa7; WRAPPED_LEN],
+            wrapped: [0xa7; WRAPPED_KEY_LEN],
         };
         let inner = Inner {
             origin: SubgroupId(0xb1b1_b1b1_b1b1_b1b1),
@@ -308,8 +324,25 @@ mod tests {
         let mut bytes = Vec::new();
         Packet { outer, inner, sealed: &[0xb8; TAG_LEN] }.encode(&mut bytes);
         let runs = [
-            (1, 1), (1, 0x20), (1, 0), (1, 2), (16, 0xa1), (8, 0xa2), (4, 0xa3), (4, 0xa4), (8, 0xa5), (1, 6), (40, 0xa7),
-            (8, 0xb1), (8, 0xb2), (8, 0xb3), (4, 0xb4), (8, 0xb5), (16, 0xb6), (1, 0), (16, 0xb8),
+            (1, 1),
+            (1, 0x20),
+            (1, 0),
+            (1, 2),
+            (16, 0xa1),
+            (8, 0xa2),
+            (4, 0xa3),
+            (4, 0xa4),
+            (8, 0xa5),
+            (1, 6),
+            (40, 0xa7),
+            (8, 0xb1),
+            (8, 0xb2),
+            (8, 0xb3),
+            (4, 0xb4),
+            (8, 0xb5),
+            (16, 0xb6),
+            (1, 0),
+            (16, 0xb8),
         ];
         let expected: Vec<u8> = runs.iter().flat_map(|&(len, byte)| std::iter::repeat_n(byte, len)).collect();
         assert_eq!(bytes, expected);

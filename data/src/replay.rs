@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_jump_of_any_size_forgets_no_repeat() {
-        for jump in [1, 63, 64, 65, WINDOW_BITS - 1, WINDOW_BITS, WINDOW_BITS + 1, 8_191, 8_192, 8_193, 1 << 50] {
+        for jump in
+            [1, 63, 64, 65, WINDOW_BITS - 1, WINDOW_BITS, WINDOW_BITS + 1, 8_191, 8_192, 8_193, 1 << 50]
+        {
             let mut window = Window::new();
             window.mark(70);
             window.mark(70 + jump);

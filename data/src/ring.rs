@@ -113,7 +113,16 @@ pub struct KeyRing {
 impl KeyRing {
     /// A ring without keys: nothing can be sent, and what is received waits for a key.
     pub const fn empty(suite: Suite, group: GroupId, subgroup: SubgroupId, own: SenderId) -> Self {
-        Self { suite, group, subgroup, own, send: Vec::new(), receive: Vec::new(), hard_floor: None, departed: Vec::new() }
+        Self {
+            suite,
+            group,
+            subgroup,
+            own,
+            send: Vec::new(),
+            receive: Vec::new(),
+            hard_floor: None,
+            departed: Vec::new(),
+        }
     }
 
     /// Adds the group key of a new state, for receiving at once and for sending from the activation on; the older keys

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crypto::{Aead, Secret, key_wrap};
+use crypto::{Aead, Secret, WRAPPED_KEY_LEN, key_wrap};
 use protocol::{Instant, StateId};
 use rand_core::CryptoRng;
 
 use crate::data_key::{self, KeySource};
 use crate::packet::{
-    COMMITMENT_LEN, HEADER_LEN, Inner, MAX_PAYLOAD, OUTER_LEN, Outer, SEQUENCE, StreamId, WRAPPED_LEN, header,
+    COMMITMENT_LEN, HEADER_LEN, Inner, MAX_PAYLOAD, OUTER_LEN, Outer, SEQUENCE, StreamId, header,
 };
 use crate::ring::{KeyRing, SendKey};
 
@@ -114,16 +114,10 @@ struct Stream {
 
 impl Stream {
     /// The same stream in its next generation, or a new one when there is none or a counter is at its end.
-    fn next(
-        last: Option<Self>,
-        source: &mut KeySource,
-        ring: &KeyRing,
-        key: &SendKey,
-        now: Instant,
-    ) -> Self {
+    fn next(last: Option<Self>, source: &mut KeySource, ring: &KeyRing, key: &SendKey, now: Instant) -> Self {
         let (id, number, next_sequence) = match last {
             Some(last) if !last.is_spent() => (last.id, last.generation.number + 1, last.next_sequence),
-            _ => (source.stream(ring.suite, ring.own, now), 0, 0),
+            _ => (source.stream(), 0, 0),
         };
         Self { id, next_sequence, generation: Generation::new(source, ring, key, (id, number), now) }
     }
@@ -184,7 +178,7 @@ impl Generation {
             epoch: key.state.epoch,
             sender: ring.own,
             hop: 0,
-            wrapped: [0; WRAPPED_LEN],
+            wrapped: [0; WRAPPED_KEY_LEN],
         };
         outer.wrapped = key_wrap(&data_key::wrap_key(&key.key, key.state, &outer, stream), &data_key);
         Self { number, state: key.state, began: now, data_key, header: header(&outer, &inner) }

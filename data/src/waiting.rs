@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use protocol::Instant;
 use protocol::limits::{MAX_WAITING_PACKETS, MAX_WAITING_PER_SOURCE, WAITING_TIME};
-use protocol::{Epoch, Instant};
 
-use crate::packet::MAX_DATAGRAM;
+use crate::packet::{KeyName, MAX_DATAGRAM};
 
 /// Bytes of all waiting packets together: every place taken by a packet as large as we send them.
 pub(crate) const MAX_WAITING_BYTES: usize = MAX_WAITING_PACKETS * MAX_DATAGRAM;
@@ -24,10 +24,9 @@ pub(crate) struct Waiting {
 
 /// One waiting packet.
 pub(crate) struct Held {
-    pub(crate) since: Instant,
-    pub(crate) source: SocketAddr,
-    key_id: u32,
-    epoch: Epoch,
+    since: Instant,
+    source: SocketAddr,
+    key: KeyName,
     pub(crate) datagram: Vec<u8>,
 }
 
@@ -40,23 +39,22 @@ impl Held {
 
 impl Waiting {
     /// Takes a packet in; `false` when there is no room for it.
-    pub(crate) fn push(&mut self, now: Instant, source: SocketAddr, key: (u32, Epoch), datagram: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, now: Instant, source: SocketAddr, key: KeyName, datagram: &[u8]) -> bool {
         let all = || self.held.iter().chain(&self.released);
         let room = all().count() < MAX_WAITING_PACKETS
             && all().filter(|held| held.source == source).count() < MAX_WAITING_PER_SOURCE
             && self.bytes + datagram.len() <= MAX_WAITING_BYTES;
         if room {
             self.bytes += datagram.len();
-            let (key_id, epoch) = key;
-            self.held.push_back(Held { since: now, source, key_id, epoch, datagram: datagram.to_vec() });
+            self.held.push_back(Held { since: now, source, key, datagram: datagram.to_vec() });
         }
         room
     }
 
     /// Ends the wait of every packet for which `waits` is false.
-    pub(crate) fn release(&mut self, waits: impl Fn(u32, Epoch) -> bool) {
+    pub(crate) fn release(&mut self, waits: impl Fn(KeyName) -> bool) {
         let (held, released): (VecDeque<_>, VecDeque<_>) =
-            self.held.drain(..).partition(|held| waits(held.key_id, held.epoch));
+            self.held.drain(..).partition(|held| waits(held.key));
         self.held = held;
         self.released.extend(released);
     }

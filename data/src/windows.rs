@@ -63,6 +63,8 @@ pub(crate) struct Windows {
     index: BTreeMap<StreamKey, usize>,
     /// The slots used last and longest ago, ends of the chain by [`Slot::newer`] and [`Slot::older`].
     ends: Option<(usize, usize)>,
+    /// Counts how often a slot was put at the recent end.
+    uses: u64,
     /// Unknown streams of these senders are refused up to this state. Only senders that have a window.
     sender_floors: BTreeMap<(SubgroupId, SenderId), StateId>,
     /// Unknown streams of all other senders are refused up to this state.
@@ -76,6 +78,8 @@ struct Slot {
     after: Option<StateId>,
     /// The newest state it let a packet through under.
     newest: StateId,
+    /// When it was last put at the recent end, by [`Windows::uses`].
+    used: u64,
     newer: Option<usize>,
     older: Option<usize>,
 }
@@ -88,6 +92,7 @@ impl Windows {
             slots: Vec::new(),
             index: BTreeMap::new(),
             ends: None,
+            uses: 0,
             sender_floors: BTreeMap::new(),
             floor: None,
         }
@@ -140,16 +145,17 @@ impl Windows {
 
     /// A new window, in the place of another when there is no room.
     fn open(&mut self, key: StreamKey, state: StateId, horizon: Horizon) -> usize {
-        let slot = |after| Slot { key, window: Window::new(), after, newest: state, newer: None, older: None };
         let after = self.floor_of(key);
+        let fresh =
+            Slot { key, window: Window::new(), after, newest: state, used: 0, newer: None, older: None };
         let at = match self.to_evict(key) {
             Some(at) => {
                 self.evict(at, horizon);
-                self.slots[at] = slot(after);
+                self.slots[at] = fresh;
                 at
             }
             None => {
-                self.slots.push(slot(after));
+                self.slots.push(fresh);
                 self.slots.len() - 1
             }
         };
@@ -161,14 +167,7 @@ impl Windows {
     /// Which window has to make room for a new one of `key`'s sender: the sender's own, if it has too many.
     fn to_evict(&self, key: StreamKey) -> Option<usize> {
         if self.streams_of(key).count() >= MAX_STREAMS_PER_SENDER {
-            let mut at = self.ends.map(|(_, oldest)| oldest);
-            while let Some(one) = at {
-                let slot = &self.slots[one];
-                if (slot.key.origin, slot.key.sender) == (key.origin, key.sender) {
-                    return at;
-                }
-                at = slot.newer;
-            }
+            return self.streams_of(key).min_by_key(|at| self.slots[*at].used);
         }
         self.ends.map(|(_, oldest)| oldest).filter(|_| self.slots.len() >= self.limit)
     }
@@ -197,6 +196,8 @@ impl Windows {
     /// Puts an unchained slot at the recent end.
     fn link(&mut self, at: usize) {
         let newest = self.ends.map(|(newest, _)| newest);
+        self.uses += 1;
+        self.slots[at].used = self.uses;
         self.slots[at].newer = None;
         self.slots[at].older = newest;
         if let Some(newest) = newest {
@@ -223,5 +224,4 @@ impl Windows {
 }
 
 #[cfg(test)]
-#[path = "windows_tests.rs"]
 mod tests;
