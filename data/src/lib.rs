@@ -8,7 +8,7 @@
 //! are arguments. `clippy.toml` makes the compiler check it.
 //!
 //! A switch from one group key to the next happens by time: the ring names the instants, and [`Sealer::seal`] and
-//! [`Opener::open`] keep to them without being called in between. [`Switch`] holds what soft and hard mean.
+//! [`Opener::open`] keep to them without being called in between.
 
 mod cache;
 mod data_key;
@@ -28,5 +28,5 @@ pub use packet::{
     COMMITMENT_LEN, HEADER_LEN, INNER_LEN, Inner, KIND_DATA, MAX_DATAGRAM, MAX_HOPS, MAX_PAYLOAD, MIN_PACKET,
     OUTER_LEN, Outer, Packet, StreamId, VERSION, addressed_to,
 };
-pub use ring::{Departed, HardFloor, KeyRing, ReceiveKey, SendKey, Switch};
+pub use ring::{Departed, HardFloor, KeyRing, ReceiveKey, SendKey};
 pub use sealer::{GENERATION_TIME, SealError, Sealed, Sealer};

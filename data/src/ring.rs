@@ -1,9 +1,7 @@
 //! What a machine tells the data plane: the keys, and from when until when each is used.
 
-use std::time::Duration;
-
 use crypto::{Secret, Suite};
-use protocol::{Epoch, GroupId, Instant, SenderId, StateId, SubgroupId, Timing};
+use protocol::{Epoch, GroupId, Instant, SenderId, StateId, SubgroupId};
 
 /// A group key to send under.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,49 +45,16 @@ pub struct HardFloor {
 pub struct Departed {
     /// The registration.
     pub sender: SenderId,
-    /// The first state it does not know.
-    pub state: StateId,
-    /// The activation of that state.
+    /// The activation of the first state it does not know.
     pub from: Instant,
-}
-
-/// When a new state comes into use, counted from its first signed sight in an update or alarm (DESIGN 6, activation).
-///
-/// *Soft* (joins, voluntary leaves, refresh) leaves room for stragglers, so that no packet is lost; *hard* (evictions)
-/// leaves as little as a LAN allows, since in between who was evicted still reads and is still heard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Switch {
-    /// From here on the new key is sent under.
-    pub activation: Instant,
-    /// From here on the older keys are not received under.
-    pub cut: Instant,
-    /// Whether the cut takes every older key.
-    pub hard: bool,
-}
-
-impl Switch {
-    /// The switch to a state first seen, signed, at `seen`.
-    pub fn new(seen: Instant, hard: bool, timing: &Timing) -> Self {
-        Self::after(seen, timing.activation(hard), hard, timing)
-    }
-
-    /// The switch to a state first seen at `seen` whose key update names its own `activation` delay.
-    pub fn after(seen: Instant, activation: Duration, hard: bool, timing: &Timing) -> Self {
-        let activation = seen + activation;
-        Self { activation, cut: activation + timing.cut(hard), hard }
-    }
-
-    /// The switch to the first state of a subgroup, or of a member that has no older key: everything at `now`.
-    pub const fn at_once(now: Instant) -> Self {
-        Self { activation: now, cut: now, hard: false }
-    }
 }
 
 /// The keys of one subgroup, for one node. A machine emits a new ring whenever something in it changes, and the data
 /// plane replaces the old one whole.
 ///
-/// The ring holds instants, so a switch needs no ring of its own. A machine builds it with [`KeyRing::empty`],
-/// [`KeyRing::install`], [`KeyRing::suspend_sending`] and [`KeyRing::depart`], which keep the rules of soft and hard.
+/// The ring holds instants, so a switch happens by time and needs no ring of its own. What makes it soft or hard are
+/// the instants: of both kinds the activation is the `from` of the new key, and the cut the `until` of the older ones
+/// (DESIGN 6, activation).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRing {
     /// The group's suite.
@@ -125,66 +90,13 @@ impl KeyRing {
         }
     }
 
-    /// Adds the group key of a new state, for receiving at once and for sending from the activation on; the older keys
-    /// are cut at the switch's cut.
-    ///
-    /// Called when a member or manager has installed a key update. A state that is not newer than all that are held is
-    /// ignored: a key is never installed twice, and a ring never goes back. `false` says so.
-    pub fn install(&mut self, state: StateId, key: Secret<32>, switch: Switch) -> bool {
-        if self.receive.last().is_some_and(|newest| newest.state >= state) {
-            return false;
-        }
-        for older in &mut self.receive {
-            older.until = Some(older.until.map_or(switch.cut, |until| until.min(switch.cut)));
-        }
-        if switch.hard {
-            self.hard_floor = Some(HardFloor { state, at: switch.cut });
-        }
-        self.send.push(SendKey { state, key: key.clone(), from: switch.activation, until: None });
-        self.receive.push(ReceiveKey { state, key, until: None });
-        true
-    }
-
-    /// Stops sending at `at`, until a key is installed: a newer state is known but not held, or there is no manager.
-    ///
-    /// Sending on would let who left at the newer state read what was meant to be kept from it.
-    pub fn suspend_sending(&mut self, at: Instant) {
-        for key in &mut self.send {
-            key.until = Some(key.until.map_or(at, |until| until.min(at)));
-        }
-    }
-
-    /// Sends again under the newest key after [`KeyRing::suspend_sending`], when it turned out to be the newest still.
-    pub fn resume_sending(&mut self) {
-        if let Some(newest) = self.send.iter_mut().max_by_key(|key| key.state) {
-            newest.until = None;
-        }
-    }
-
-    /// Refuses everything of `sender` from the activation of `state` on, the first state it does not know.
-    pub fn depart(&mut self, sender: SenderId, state: StateId, from: Instant) {
-        if !self.departed.iter().any(|departed| departed.sender == sender) {
-            self.departed.push(Departed { sender, state, from });
-        }
-    }
-
-    /// Forgets what has no effect from `now` on: keys that are cut or superseded, and the departed who know none of
-    /// the keys left.
-    pub fn prune(&mut self, now: Instant) {
-        let current = self.newest_active(now).map(|key| key.state);
-        self.send.retain(|key| current.is_none_or(|current| key.state >= current));
-        let floor = self.hard_floor;
-        self.receive.retain(|key| key.cut(floor).is_none_or(|cut| now < cut));
-        let oldest = self.receive.iter().map(|key| key.state).min();
-        self.departed.retain(|departed| oldest.is_none_or(|oldest| oldest < departed.state));
-    }
-
     /// The key to send under at `now`: the newest whose time has come, unless its own time is over.
     ///
     /// `None` makes the application's packets queue. An older key is never a way out: it is older because somebody may
     /// have left.
     pub fn send_key_at(&self, now: Instant) -> Option<&SendKey> {
-        self.newest_active(now).filter(|key| key.until.is_none_or(|until| now < until))
+        let newest = self.send.iter().filter(|key| key.from <= now).max_by_key(|key| key.state);
+        newest.filter(|key| key.until.is_none_or(|until| now < until))
     }
 
     /// The first instant from `now` on at which there is a key to send under; `None` when this ring has none any more.
@@ -205,10 +117,6 @@ impl KeyRing {
     /// The newest state received under.
     pub fn newest(&self) -> Option<StateId> {
         self.receive.iter().map(|key| key.state).max()
-    }
-
-    fn newest_active(&self, now: Instant) -> Option<&SendKey> {
-        self.send.iter().filter(|key| key.from <= now).max_by_key(|key| key.state)
     }
 }
 

@@ -91,7 +91,7 @@ impl Sealer {
             Some(current) if current.serves(now, state) => current,
             slot => {
                 // Keys that were superseded are of no more use to us, only to a thief.
-                ring.prune(now);
+                ring.send.retain(|key| key.state >= state);
                 let key = ring.send_key_at(now).ok_or(SealError::NoKey)?;
                 let next = Stream::next(slot.take(), source, ring, key, now);
                 slot.insert(next)
