@@ -1,1 +1,15 @@
-//! storage
+//! What a manager must not forget, as opaque numbered records.
+//!
+//! The machines decide what a record means and seal it; this crate only keeps records in order and says truthfully
+//! when they are safe. It has no clock, no randomness and no thread: the one storage thread that owns a [`Store`]
+//! belongs to the library above, and the machines' loop never waits for it.
+//!
+//! The engine here is [`MemoryStore`]. It loses everything at a restart and says so ([`StoreKind::Memory`]).
+
+mod error;
+mod memory;
+mod store;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use store::{Loaded, Record, Snapshot, Store, StoreKind};
