@@ -3,13 +3,24 @@
 //! Everything below this crate is told the time and handed what arrives; here is where both come from.
 
 mod clock;
+mod pki;
 mod process;
 mod sockets;
 mod store_thread;
+mod tls;
 
 pub use clock::{Clock, unix_now};
+pub use pki::{
+    Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,
+    read_certificates,
+};
 pub use process::{HardenError, harden};
 pub use sockets::{
-    Interface, InterfaceError, MulticastSocket, SendCounters, SendFault, SendSnapshot, SocketError, UnicastSocket,
+    Interface, InterfaceError, MulticastSocket, SendCounters, SendFault, SendSnapshot, SocketError,
+    UnicastSocket,
 };
 pub use store_thread::{StoreReport, StoreThread, SubmitError};
+pub use tls::{
+    Connection, Expect, FrameCodec, Frames, HandshakeLimits, MAX_FRAME, RefusedBy, TlsConfig, TlsConfigError,
+    TlsPeer, TlsRefusal, TlsRefused, TlsStream, accept, connect, frames, require_role,
+};

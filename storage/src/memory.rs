@@ -84,7 +84,9 @@ mod tests {
     async fn a_gap_or_a_repetition_is_refused_and_changes_nothing() {
         let mut store = MemoryStore::new();
         store.append(&[record(1), record(2)]).await.unwrap();
-        for wrong in [vec![record(4)], vec![record(2)], vec![record(3), record(5)], vec![record(3), record(3)]] {
+        for wrong in
+            [vec![record(4)], vec![record(2)], vec![record(3), record(5)], vec![record(3), record(3)]]
+        {
             assert!(matches!(store.append(&wrong).await, Err(StoreError::OutOfOrder { .. })));
         }
         assert_eq!(store.load().await.unwrap().records.len(), 2);

@@ -33,7 +33,9 @@ impl SendFault {
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => Self::Forbidden,
-            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::ENODEV) => Self::Unreachable,
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::ENODEV) => {
+                Self::Unreachable
+            }
             Some(Errno::ENOBUFS | Errno::ENOMEM) => Self::NoBuffers,
             Some(Errno::ECONNREFUSED) => Self::Refused,
             Some(Errno::EMSGSIZE) => Self::TooLong,

@@ -104,11 +104,7 @@ fn candidate(listed: &InterfaceAddress) -> Option<Candidate> {
     let address = listed.address.as_ref()?.as_sockaddr_in()?.ip();
     let loopback = listed.flags.contains(InterfaceFlags::IFF_LOOPBACK);
     Some(Candidate {
-        interface: Interface {
-            name: listed.interface_name.clone(),
-            address: IpAddr::V4(address),
-            loopback,
-        },
+        interface: Interface { name: listed.interface_name.clone(), address: IpAddr::V4(address), loopback },
         up: listed.flags.contains(InterfaceFlags::IFF_UP),
         multicast: loopback || listed.flags.contains(InterfaceFlags::IFF_MULTICAST),
     })

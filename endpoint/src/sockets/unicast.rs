@@ -42,13 +42,7 @@ impl UnicastSocket {
         let receive_buffer = setup.granted(&socket)?;
         let socket = setup.step("give it to the runtime", UdpSocket::from_std(socket.into()))?;
         let address = setup.step("read its port", socket.local_addr())?;
-        Ok(Self {
-            socket,
-            address,
-            receive_buffer,
-            ttl: Mutex::new(1),
-            counters: SendCounters::default(),
-        })
+        Ok(Self { socket, address, receive_buffer, ttl: Mutex::new(1), counters: SendCounters::default() })
     }
 
     /// Sends one datagram to a node.
