@@ -64,7 +64,9 @@ mod tests {
     use super::*;
 
     fn list(rules: &[(bool, &str)]) -> AccessList {
-        AccessList::new(rules.iter().map(|(allow, pattern)| AccessRule { allow: *allow, pattern: (*pattern).into() }))
+        AccessList::new(
+            rules.iter().map(|(allow, pattern)| AccessRule { allow: *allow, pattern: (*pattern).into() }),
+        )
     }
 
     #[test]

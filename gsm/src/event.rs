@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{RegNo, Refusal, SenderId, StateId};
+use protocol::{Refusal, RegNo, SenderId, StateId};
 
 /// Something that happened to a manager or its subgroup. Everything here is durable by the time it is told.
 #[derive(Clone, PartialEq, Eq, Debug)]

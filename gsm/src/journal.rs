@@ -3,8 +3,8 @@
 //! Inner tree keys and group keys are never stored: a restart is a new term and one full key update.
 
 use crypto::{ExchangePublic, PublicKey, Secret};
-use protocol::{Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer};
 use protocol::limits::MAX_IDENTITY;
+use protocol::{Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer};
 
 /// One record of a manager's journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,7 +83,11 @@ impl JournalEntry {
             Self::Joined(joined) => {
                 writer.u8(Self::JOINED).reg_no(joined.reg_no).sender(joined.sender).text(&joined.identity);
                 writer.bytes(&joined.certificate).bytes(&joined.signing.0).bytes(&joined.exchange.0);
-                writer.bool(joined.eligible).secret(&joined.leaf).u16(joined.leaf_steps).secret(&joined.unicast);
+                writer
+                    .bool(joined.eligible)
+                    .secret(&joined.leaf)
+                    .u16(joined.leaf_steps)
+                    .secret(&joined.unicast);
             }
             Self::Departed { sender } => {
                 writer.u8(Self::DEPARTED).sender(*sender);

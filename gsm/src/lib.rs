@@ -1,1 +1,27 @@
-//! gsm
+//! The group security manager of a Conclave subgroup as a sans-IO machine.
+//!
+//! It has no clock, no randomness, no socket and no thread of its own: `now` is an argument, and the driver hands in
+//! randomness and the signing key when it starts one. The parts are those of GSM Fig. 2: registrar, key manager with
+//! key generator (`keytree`), transmitter, crypto, control and timer.
+
+mod acl;
+mod admission;
+mod config;
+mod event;
+mod gsm;
+mod journal;
+mod key_manager;
+mod member_list;
+mod packing;
+mod policy;
+mod registrar;
+mod rekeying;
+mod service;
+mod transmitter;
+
+pub use acl::{AccessList, AccessRule};
+pub use config::GsmConfig;
+pub use event::{Departure, GsmEvent, RekeySummary};
+pub use gsm::{Gsm, GsmStatus, RequestError};
+pub use journal::{JoinedEntry, JournalEntry};
+pub use member_list::{Listed, Standing};

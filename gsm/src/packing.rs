@@ -92,7 +92,11 @@ impl<'a> Packer<'a> {
             let entry = entry_of(staged, target, slot);
             let needed = entry.is_some() || target.chained_from == Some(slot);
             self.way.push(Step { target: place, entry, needed, packed_in: None });
-            if self.is_changed(child) { self.visit(child) } else { self.terminal(child) }
+            if self.is_changed(child) {
+                self.visit(child)
+            } else {
+                self.terminal(child)
+            }
             self.way.pop();
         }
     }

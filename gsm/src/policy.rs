@@ -71,7 +71,9 @@ impl Policy {
     /// Whether a node of this identity or with this certificate was evicted.
     pub(crate) fn is_revoked(&self, identity: &str, certificate: &[u8; 32]) -> bool {
         let identity = Revocation::identity_hash(identity);
-        self.revocations.iter().any(|revoked| revoked.identity == identity || revoked.certificate == *certificate)
+        self.revocations
+            .iter()
+            .any(|revoked| revoked.identity == identity || revoked.certificate == *certificate)
     }
 
     /// The newest revocations, ascending, for a grant.
@@ -87,7 +89,8 @@ impl Policy {
     }
 
     fn renew_roster(&mut self, signer: &dyn Signer) {
-        let listed: Vec<_> = self.eligible.iter().take(MAX_ROSTER).map(|(sender, key)| (*sender, *key)).collect();
+        let listed: Vec<_> =
+            self.eligible.iter().take(MAX_ROSTER).map(|(sender, key)| (*sender, *key)).collect();
         if listed == self.roster.eligible {
             return;
         }

@@ -88,8 +88,10 @@ impl Transmitter {
         let bytes = sealed.packets.iter().map(Vec::len).sum();
         let sent = Sent { packets: sealed.packets.len(), bytes };
         let transmits = sealed.packets.iter().map(|packet| self.multicast(packet.clone())).collect();
-        let packets = ranges.into_iter().zip(sealed.packets).map(|((first, last), packet)| (first, last, packet));
-        let kept = Kept { state: terms.state, root: sealed.root, packets: packets.collect(), bytes, repaired: 0 };
+        let packets =
+            ranges.into_iter().zip(sealed.packets).map(|((first, last), packet)| (first, last, packet));
+        let kept =
+            Kept { state: terms.state, root: sealed.root, packets: packets.collect(), bytes, repaired: 0 };
         self.kept.push_back(kept);
         if self.kept.len() > KEPT_UPDATES {
             self.kept.pop_front();
@@ -103,10 +105,14 @@ impl Transmitter {
     /// member's unicast request has to do.
     pub(crate) fn repair(&mut self, nak: &Verified<Nak>) -> Vec<Transmit> {
         let (control, ttl) = (self.control, self.ttl);
-        let behind = self.kept.iter_mut().filter(|kept| kept.state <= nak.wanted && kept.state.epoch > nak.held);
+        let behind =
+            self.kept.iter_mut().filter(|kept| kept.state <= nak.wanted && kept.state.epoch > nak.held);
         behind
             .filter_map(|kept| {
-                let place = kept.packets.iter().position(|(first, last, _)| (*first..=*last).contains(&nak.reg_no))?;
+                let place = kept
+                    .packets
+                    .iter()
+                    .position(|(first, last, _)| (*first..=*last).contains(&nak.reg_no))?;
                 let packet = &kept.packets[place].2;
                 if kept.repaired + packet.len() > kept.bytes * REPAIR_BYTES_FACTOR {
                     return None;
@@ -136,7 +142,11 @@ impl Transmitter {
     }
 }
 
-fn contents(terms: &UpdateTerms, staged: &StagedRekey, shares: Vec<Share>) -> Vec<(UpdateHeader, protocol::Body)> {
+fn contents(
+    terms: &UpdateTerms,
+    staged: &StagedRekey,
+    shares: Vec<Share>,
+) -> Vec<(UpdateHeader, protocol::Body)> {
     let data_packets = u16::try_from(shares.len()).unwrap_or(u16::MAX);
     let root = staged.root().map(|(version, _)| version).unwrap_or_default();
     (0..data_packets)

@@ -76,7 +76,10 @@ impl Activation {
 
     /// The newest state whose key is held.
     pub fn held(&self) -> Option<(StateId, &Secret<32>)> {
-        self.states.iter().rev().find_map(|scheduled| scheduled.key.as_ref().map(|key| (scheduled.state, key)))
+        self.states
+            .iter()
+            .rev()
+            .find_map(|scheduled| scheduled.key.as_ref().map(|key| (scheduled.state, key)))
     }
 
     /// Notes that a sender is out from `state` on: nothing of it is taken once that state activates.
@@ -95,7 +98,8 @@ impl Activation {
 
     /// Forgets what is past its cut at `now`. Returns whether anything went.
     pub fn expire(&mut self, now: Instant) -> bool {
-        let newest_cutting = self.states.iter().rev().find(|newer| newer.cuts <= now).map(|newer| newer.state);
+        let newest_cutting =
+            self.states.iter().rev().find(|newer| newer.cuts <= now).map(|newer| newer.state);
         newest_cutting.is_some_and(|newest| self.raise_floor(|scheduled| scheduled.state < newest))
     }
 
@@ -121,7 +125,8 @@ impl Activation {
     }
 
     fn raise_floor(&mut self, ends: impl Fn(&Scheduled) -> bool) -> bool {
-        let Some(highest) = self.states.iter().filter(|scheduled| ends(scheduled)).map(|scheduled| scheduled.state).max()
+        let Some(highest) =
+            self.states.iter().filter(|scheduled| ends(scheduled)).map(|scheduled| scheduled.state).max()
         else {
             return false;
         };
@@ -140,8 +145,12 @@ impl Activation {
             .filter_map(|(place, scheduled)| {
                 let until = self.states[place + 1..].iter().map(|newer| newer.activates).min();
                 let key = scheduled.key.clone()?;
-                (until.is_none_or(|until| scheduled.activates < until))
-                    .then_some(SendKey { state: scheduled.state, key, from: scheduled.activates, until })
+                (until.is_none_or(|until| scheduled.activates < until)).then_some(SendKey {
+                    state: scheduled.state,
+                    key,
+                    from: scheduled.activates,
+                    until,
+                })
             })
             .collect()
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{CloseReason, RegNo, Refusal, SenderId, StateId, SubgroupId};
+use protocol::{CloseReason, Refusal, RegNo, SenderId, StateId, SubgroupId};
 
 /// Something that happened to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keytree::KeyPath;
 use protocol::{
-    ALL_MISSING, ANY_BLOCK, CloseReason, Commit, ConnId, DatagramKind, Envelope, Input, Instant, Lane, Machine, Nak,
-    Outbox, Peer, Record, Rejected, StateId, Timers, Timing, ToManager, ToMember, Transmit,
+    ALL_MISSING, ANY_BLOCK, CloseReason, Commit, ConnId, DatagramKind, Envelope, Input, Instant, Lane,
+    Machine, Nak, Outbox, Peer, Record, Rejected, StateId, Timers, ToManager, ToMember, Transmit,
 };
 use rand_core::CryptoRng;
 
@@ -175,7 +175,9 @@ impl Member {
             self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
         }
         match membership.missing() {
-            Some((wanted, _)) => self.repair.on_gap(now, wanted, &membership.grant().timing, &mut *self.rng.0),
+            Some((wanted, _)) => {
+                self.repair.on_gap(now, wanted, &membership.grant().timing, &mut *self.rng.0)
+            }
             None => self.repair.on_whole(),
         }
         self.set_cut_timer();
@@ -202,7 +204,9 @@ impl Member {
                     self.end(Ending::PutOut);
                 }
             }
-            (Progress::Distrusted, Some(registrar)) => self.outbox.tell(MemberEvent::Distrusted { registrar }),
+            (Progress::Distrusted, Some(registrar)) => {
+                self.outbox.tell(MemberEvent::Distrusted { registrar })
+            }
             (Progress::Unreachable(why), Some(registrar)) => {
                 self.outbox.tell(MemberEvent::Unreachable { registrar, why });
             }
@@ -231,18 +235,16 @@ impl Member {
         self.leaving = None;
         self.repair = Repair::new();
         self.timers = Timers::new();
-        let empty = data::KeyRing::empty(
-            grant.domain.suite,
-            grant.domain.group,
-            grant.domain.subgroup,
-            grant.sender,
-        );
+        let empty =
+            data::KeyRing::empty(grant.domain.suite, grant.domain.group, grant.domain.subgroup, grant.sender);
         self.outbox.tell(MemberEvent::KeyRing(empty));
         self.outbox.tell(MemberEvent::Ended(how));
     }
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
-        let Some(timing) = self.membership.as_ref().map(|membership| membership.grant().timing) else { return };
+        let Some(timing) = self.membership.as_ref().map(|membership| membership.grant().timing) else {
+            return;
+        };
         match timer {
             Timer::Keepalive => {
                 self.timers.set(Timer::Keepalive, now + timing.keepalive);
@@ -329,7 +331,8 @@ impl Member {
 
     fn on_frame(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> Result<(), Rejected> {
         let registrar = self.exchange.registrar(&self.config);
-        let (transmits, progress) = self.exchange.on_frame(now, conn, bytes, &self.config, &mut *self.rng.0)?;
+        let (transmits, progress) =
+            self.exchange.on_frame(now, conn, bytes, &self.config, &mut *self.rng.0)?;
         transmits.into_iter().for_each(|transmit| self.outbox.send(transmit));
         self.on_progress(now, progress, registrar);
         Ok(())

@@ -7,8 +7,8 @@ use crypto::Secret;
 use data::KeyRing;
 use keytree::{KeyPath, PathError, RekeyView};
 use protocol::{
-    Alarm, Domain, Epoch, Gate, Grant, Instant, Registration, RegistrationKeys, Rejected, ResyncAnswer, StateId,
-    UpdatePacket, Verified,
+    Alarm, Domain, Epoch, Gate, Grant, Instant, Registration, RegistrationKeys, Rejected, ResyncAnswer,
+    StateId, UpdatePacket, Verified,
 };
 
 use crate::activation::Activation;
@@ -147,7 +147,12 @@ impl Membership {
     }
 
     /// An alarm arrived.
-    pub(crate) fn on_alarm(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) -> Result<Effect, Rejected> {
+    pub(crate) fn on_alarm(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Effect, Rejected> {
         let alarm = self.gate.alarm(now, from, datagram)?;
         let mut effect = self.note_alarm(now, &alarm);
         if self.held().is_none_or(|held| held < alarm.state) && self.step_to(&Named::from(&*alarm)) {
@@ -171,7 +176,8 @@ impl Membership {
             return Ok(effect);
         }
         let mut path = self.path.clone();
-        path.install(alarm.height, alarm.state.epoch, answer.path.clone()).map_err(|_| Rejected::NotAuthentic)?;
+        path.install(alarm.height, alarm.state.epoch, answer.path.clone())
+            .map_err(|_| Rejected::NotAuthentic)?;
         let root = path.root().ok_or(Rejected::NotAuthentic)?;
         if root.0 != alarm.root || !self.checks(root.1, alarm.state, &alarm.key_check) {
             return Err(Rejected::NotAuthentic);

@@ -160,7 +160,9 @@ impl RegistrationExchange {
                 self.fail(now, Some(why), rng);
                 Ok((vec![Transmit::Close { conn }], Progress::Refused(why)))
             }
-            (Frame::Grant(grant, confirm), Stage::Asked { .. }) => Ok(self.on_grant(now, *grant, confirm, config, rng)),
+            (Frame::Grant(grant, confirm), Stage::Asked { .. }) => {
+                Ok(self.on_grant(now, *grant, confirm, config, rng))
+            }
             (Frame::Admitted, Stage::Confirmed { admission, .. }) => {
                 let admission = admission.clone();
                 self.stage = Stage::Idle;
@@ -207,13 +209,18 @@ impl RegistrationExchange {
         let manager = peer.identity.clone();
         let admission = Box::new(Admission { grant, keys, manager });
         self.stage = Stage::Confirmed { conn, peer, admission: admission.clone() };
-        (vec![Transmit::Frame { conn, bytes: Frame::Confirm(Confirm { mac }).encode() }], Progress::Granted(admission))
+        (
+            vec![Transmit::Frame { conn, bytes: Frame::Confirm(Confirm { mac }).encode() }],
+            Progress::Granted(admission),
+        )
     }
 
     const fn conn(&self) -> Option<ConnId> {
         match &self.stage {
             Stage::Idle => None,
-            Stage::Connecting(conn) | Stage::Asked { conn, .. } | Stage::Confirmed { conn, .. } => Some(*conn),
+            Stage::Connecting(conn) | Stage::Asked { conn, .. } | Stage::Confirmed { conn, .. } => {
+                Some(*conn)
+            }
         }
     }
 

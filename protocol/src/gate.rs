@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crypto::{Label, PublicKey, Secret, Verifier, hash};
 use keytree::Epoch;
 
+use crate::Instant;
 use crate::alarm::Alarm;
 use crate::budget::Budget;
 use crate::envelope::{DatagramKind, Envelope, Verified};
@@ -19,7 +20,6 @@ use crate::key_update::{UpdatePacket, UpdateRoot, signed_root};
 use crate::keys::Domain;
 use crate::limits::SIGNATURE_CHECKS_PER_SECOND;
 use crate::machine::Rejected;
-use crate::Instant;
 
 /// Verified datagrams remembered, so that a copy costs one hash.
 const MAX_SEEN: usize = 1_024;
@@ -113,10 +113,17 @@ impl Gate {
     }
 
     /// Verifies an alarm. It must be newer than every alarm verified before; a replayed one is stale.
-    pub fn alarm(&mut self, now: Instant, from: IpAddr, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
+    pub fn alarm(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Alarm>, Rejected> {
         self.expect(DatagramKind::Alarm, datagram)?;
         let (claimed, ..) = Alarm::decode(datagram)?;
-        if !claimed.state.same_start(self.start) || self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest) {
+        if !claimed.state.same_start(self.start)
+            || self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest)
+        {
             return Err(Rejected::Stale);
         }
         self.spend(now, from)?;
@@ -143,7 +150,11 @@ impl Gate {
     }
 
     fn expect(&self, kind: DatagramKind, datagram: &[u8]) -> Result<(), Rejected> {
-        if Envelope::for_domain(datagram, &self.domain)?.kind == kind { Ok(()) } else { Err(Rejected::NotForUs) }
+        if Envelope::for_domain(datagram, &self.domain)?.kind == kind {
+            Ok(())
+        } else {
+            Err(Rejected::NotForUs)
+        }
     }
 
     fn signed_alarm(&self, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
@@ -200,6 +211,9 @@ impl Gate {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("domain", &self.domain).field("start", &self.start).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("domain", &self.domain)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
     }
 }

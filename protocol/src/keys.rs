@@ -48,7 +48,12 @@ impl Domain {
     }
 
     fn of_state<const N: usize>(&self, key: &Secret<32>, label: Label, state: StateId) -> Secret<N> {
-        derive(self.suite, key, label, &[self.group.as_bytes(), &self.subgroup.0.to_be_bytes(), &state.to_bytes()])
+        derive(
+            self.suite,
+            key,
+            label,
+            &[self.group.as_bytes(), &self.subgroup.0.to_be_bytes(), &state.to_bytes()],
+        )
     }
 
     fn of_registration(&self, channel: &Secret<32>, label: Label, inst: Inst, reg_no: RegNo) -> Secret<32> {

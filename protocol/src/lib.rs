@@ -37,7 +37,9 @@ pub use key_update::{
 pub use keys::{Domain, RegistrationKeys};
 pub use keytree::{Epoch, RegNo, Version};
 pub use limits::Timing;
-pub use machine::{Blame, CloseReason, DataHint, Input, Lane, Machine, Peer, Record, Rejected, Role, Transmit};
+pub use machine::{
+    Blame, CloseReason, DataHint, Input, Lane, Machine, Peer, Record, Rejected, Role, Transmit,
+};
 pub use nak::{ALL_MISSING, ANY_BLOCK, Nak};
 pub use outbox::{MAX_OUTBOX, Outbox};
 pub use registration::{Confirm, Frame, Grant, Join, JoinRole, Refusal, confirmation};

@@ -114,7 +114,9 @@ impl<E> Outbox<E> {
 
     /// The connection is gone: frames that wait for it are dropped.
     pub fn forget(&mut self, conn: ConnId) {
-        self.held.retain(|(_, output)| !matches!(output, Held::Transmit(transmit) if connection(transmit) == Some(conn)));
+        self.held.retain(
+            |(_, output)| !matches!(output, Held::Transmit(transmit) if connection(transmit) == Some(conn)),
+        );
         self.transmits.retain(|transmit| connection(transmit) != Some(conn));
     }
 

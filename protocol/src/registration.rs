@@ -105,7 +105,11 @@ impl Grant {
         writer.u16(self.domain.suite.code()).group(self.domain.group).subgroup(self.domain.subgroup);
         writer.state(self.state).reg_no(self.reg_no).sender(self.sender);
         writer.u32(self.tree.0).u8(self.degree.get()).u16(self.leaf_steps).bytes(&self.manager.0);
-        writer.socket_addr(self.control).socket_addr(self.data).socket_addr(self.manager_address).u8(self.ttl);
+        writer
+            .socket_addr(self.control)
+            .socket_addr(self.data)
+            .socket_addr(self.manager_address)
+            .u8(self.ttl);
         timings(&self.timing).into_iter().for_each(|time| {
             writer.u32(millis32(time));
         });
@@ -160,7 +164,11 @@ fn read_timing(reader: &mut Reader<'_>) -> Result<Timing, Malformed> {
     let mut next = || {
         let millis = reader.u32()?;
         // A time of zero would make a member's timer run for ever without moving.
-        if millis == 0 { Err(Malformed::Invalid("time")) } else { Ok(Duration::from_millis(u64::from(millis))) }
+        if millis == 0 {
+            Err(Malformed::Invalid("time"))
+        } else {
+            Ok(Duration::from_millis(u64::from(millis)))
+        }
     };
     Ok(Timing {
         rekey_interval: next()?,

@@ -24,7 +24,13 @@ pub struct Credential {
 
 impl Credential {
     /// Signs a credential for a member of `domain`.
-    pub fn sign(domain: &Domain, sender: SenderId, key: PublicKey, eligible: bool, signer: &dyn Signer) -> Self {
+    pub fn sign(
+        domain: &Domain,
+        sender: SenderId,
+        key: PublicKey,
+        eligible: bool,
+        signer: &dyn Signer,
+    ) -> Self {
         let signature = signer.sign(&Self::message(domain, sender, &key, eligible));
         Self { sender, key, eligible, signature }
     }
@@ -98,9 +104,8 @@ impl Roster {
     /// Reads one; members out of order or twice make it malformed.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let version = reader.roster_version()?;
-        let eligible = reader.list(MAX_ROSTER, "roster", |reader| {
-            Ok((reader.sender()?, PublicKey(reader.array()?)))
-        })?;
+        let eligible =
+            reader.list(MAX_ROSTER, "roster", |reader| Ok((reader.sender()?, PublicKey(reader.array()?))))?;
         if !eligible.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(Malformed::Invalid("roster order"));
         }

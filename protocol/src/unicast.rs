@@ -78,8 +78,12 @@ impl ToManager {
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
         let mut plain = Writer::new();
         match self {
-            Self::Keepalive { counter, held } => plain.u8(Self::KEEPALIVE).u64(*counter).option(held.as_ref(), put_state),
-            Self::Resync { nonce, held } => plain.u8(Self::RESYNC).u64(*nonce).option(held.as_ref(), put_state),
+            Self::Keepalive { counter, held } => {
+                plain.u8(Self::KEEPALIVE).u64(*counter).option(held.as_ref(), put_state)
+            }
+            Self::Resync { nonce, held } => {
+                plain.u8(Self::RESYNC).u64(*nonce).option(held.as_ref(), put_state)
+            }
             Self::Leave { nonce } => plain.u8(Self::LEAVE).u64(*nonce),
         };
         seal(DatagramKind::ToManager, at, plain.into_bytes(), rng)
@@ -92,7 +96,9 @@ impl ToManager {
 
     fn decode(mut reader: Reader<'_>) -> Result<Self, Malformed> {
         let message = match reader.u8()? {
-            Self::KEEPALIVE => Self::Keepalive { counter: reader.u64()?, held: reader.option(Reader::state)? },
+            Self::KEEPALIVE => {
+                Self::Keepalive { counter: reader.u64()?, held: reader.option(Reader::state)? }
+            }
             Self::RESYNC => Self::Resync { nonce: reader.u64()?, held: reader.option(Reader::state)? },
             Self::LEAVE => Self::Leave { nonce: reader.u64()? },
             _ => return Err(Malformed::Invalid("unicast message")),

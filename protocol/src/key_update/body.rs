@@ -84,13 +84,16 @@ impl Body {
     ) {
         let chained = if target.chained_from.is_some() { CHAINED } else { 0 };
         writer.u8(target.node.level | change_code(target.change) << 5 | chained);
-        let distance = before.filter(|before| before.level == target.node.level).map_or(0, |before| before.index);
+        let distance =
+            before.filter(|before| before.level == target.node.level).map_or(0, |before| before.index);
         writer.varint(target.node.index - distance);
         if let Some(slot) = target.chained_from {
             writer.u8(slot);
         }
         if target.change == Change::Step {
-            writer.varint(header.state.epoch.0 - target.version.base.0).varint(u32::from(target.version.steps));
+            writer
+                .varint(header.state.epoch.0 - target.version.base.0)
+                .varint(u32::from(target.version.steps));
         }
         let entries = &self.entries[target.entries.start as usize..target.entries.end as usize];
         writer.varint(entries.iter().fold(0, |mask, entry| mask | 1 << entry.child));
@@ -112,7 +115,9 @@ impl Body {
         let mut before: Option<NodeId> = None;
         while reader.remaining() > 0 {
             let target = body.decode_target(suite, header, before, &mut reader)?;
-            if before.is_some_and(|before| (before.level, before.index) >= (target.node.level, target.node.index)) {
+            if before
+                .is_some_and(|before| (before.level, before.index) >= (target.node.level, target.node.index))
+            {
                 return Err(Malformed::Invalid("target order"));
             }
             before = Some(target.node);
@@ -145,7 +150,8 @@ impl Body {
         let start = self.entries.len();
         for child in (0..16).filter(|child| mask & 1 << child != 0) {
             let wrapping = wrapping_version(header, level, reader)?;
-            let sealed = Sealed::from_slice(reader.take(suite.entry_len())?).ok_or(Malformed::Invalid("entry"))?;
+            let sealed =
+                Sealed::from_slice(reader.take(suite.entry_len())?).ok_or(Malformed::Invalid("entry"))?;
             self.entries.push(Entry { child, wrapping, sealed });
         }
         let entries = index_of(start)?..index_of(self.entries.len())?;

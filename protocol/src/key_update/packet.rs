@@ -11,7 +11,8 @@
 //! | MAC | 8 | prefilter: under the key of the previous state, over everything before |
 
 use crypto::{
-    Label, MerkleHash, MerkleTree, Secret, Signature, Signer, constant_time_eq, mac, merkle_leaf, merkle_verify,
+    Label, MerkleHash, MerkleTree, Secret, Signature, Signer, constant_time_eq, mac, merkle_leaf,
+    merkle_verify,
 };
 
 use super::body::Body;
@@ -134,7 +135,9 @@ pub fn seal_update(
         .zip(0..)
         .map(|(mut content, index)| {
             let path = tree.path(index);
-            content.u8(u8::try_from(path.len()).expect("invariant: a path of at most 65,535 leaves has 16 hashes"));
+            content
+                .u8(u8::try_from(path.len())
+                    .expect("invariant: a path of at most 65,535 leaves has 16 hashes"));
             path.iter().for_each(|hash| {
                 content.bytes(&hash.0);
             });

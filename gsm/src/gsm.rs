@@ -1,0 +1,406 @@
+//! The manager: routes inputs to the parts that deal with them, and their outcomes to the outbox (GSM 2.1, Fig. 2).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crypto::{Secret, Signer};
+use member::Activation;
+use protocol::limits::RESYNC_ANSWERS_PER_SECOND;
+use protocol::{
+    Budget, Commit, ConnId, DatagramKind, Domain, Envelope, Epoch, Input, Inst, Instant, Lane, Machine,
+    Outbox, Peer, Record, RegNo, Rejected, SenderId, StateId, SubgroupId, Term, Timers, Timing, Transmit,
+};
+use rand_core::CryptoRng;
+
+use crate::config::GsmConfig;
+use crate::event::{Departure, GsmEvent};
+use crate::journal::JournalEntry;
+use crate::key_manager::{KeyManager, Leave};
+use crate::member_list::{Listed, MemberList, Standing};
+use crate::policy::Policy;
+use crate::registrar::{Registrar, Rules};
+use crate::transmitter::Transmitter;
+
+/// The timers of a manager; registrations have deadlines of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// When to say that we are alive.
+    Alarm,
+    /// When the rekey interval ends.
+    Rekey,
+    /// When to look for members that fell silent.
+    Expiry,
+    /// When the root is replaced and the leaf secrets are stepped even if nobody comes or goes.
+    Refresh,
+    /// When a key of the own node is past its cut.
+    Cut,
+}
+
+/// The randomness handed in; named so that printing a manager never prints it.
+pub(crate) struct Rng(pub(crate) Box<dyn CryptoRng + Send>);
+
+impl std::fmt::Debug for Rng {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rng(..)")
+    }
+}
+
+/// The manager's signing key, as whatever the driver handed in.
+pub(crate) struct SigningKey(pub(crate) Box<dyn Signer>);
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({:?})", self.0.public_key())
+    }
+}
+
+/// The group security manager of one subgroup.
+///
+/// Built by the driver with [`Gsm::start`]; from then on it alarms, admits, cuts and repairs until it is dropped. Its
+/// own node is a member like any other, with the first leaf and a random leaf secret.
+#[derive(Debug)]
+pub struct Gsm {
+    pub(crate) config: GsmConfig,
+    pub(crate) domain: Domain,
+    pub(crate) inst: Inst,
+    pub(crate) signer: SigningKey,
+    pub(crate) rng: Rng,
+    pub(crate) registrar: Registrar,
+    pub(crate) members: MemberList,
+    pub(crate) keys: KeyManager,
+    pub(crate) transmitter: Transmitter,
+    pub(crate) policy: Policy,
+    /// The own node's keys.
+    pub(crate) activation: Activation,
+    pub(crate) own: SenderId,
+    /// Sender ids issued by this start.
+    pub(crate) issued: u32,
+    /// Prefilter keys of the newest states, for NAKs and grants.
+    pub(crate) prefilters: BTreeMap<Epoch, Secret<32>>,
+    /// Alarms sent by this start, and when the next one is due.
+    pub(crate) alarms: u64,
+    pub(crate) alarm_due: Instant,
+    pub(crate) resync_answers: Budget,
+    pub(crate) read_only: bool,
+    /// The next cut steps all leaf secrets.
+    pub(crate) step_leaves: bool,
+    /// Something asked to be cut at once while another cut waits for its record.
+    pub(crate) urgent: bool,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) outbox: Outbox<GsmEvent>,
+}
+
+/// What a manager says of itself to its operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GsmStatus {
+    /// The subgroup.
+    pub subgroup: SubgroupId,
+    /// The state members should hold; epoch 0 before the first key update.
+    pub state: StateId,
+    /// Registrations, the own node's included.
+    pub members: usize,
+    /// Joins and leaves that wait for the next key update.
+    pub pending: usize,
+    /// Until it is cut; `None` when nothing waits.
+    pub next_rekey: Option<Duration>,
+    /// The rekey interval.
+    pub rekey_interval: Duration,
+    /// Whether the store failed.
+    pub read_only: bool,
+    /// How many evictions there were.
+    pub revocations: usize,
+    /// The newest durable record.
+    pub journal: Commit,
+}
+
+/// Why an operator's request was not carried out. Nothing changed; the caller is to blame.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody of that identity is a member.
+    #[error("no member has the identity {0:?}")]
+    NoSuchMember(String),
+    /// A manager does not evict itself.
+    #[error("{0:?} is this manager's own node")]
+    OwnNode(String),
+    /// The rekey interval is out of range.
+    #[error(
+        "a rekey interval of {given:?} is not between {:?} and {:?}",
+        Timing::MIN_REKEY_INTERVAL,
+        Timing::MAX_REKEY_INTERVAL
+    )]
+    IntervalOutOfRange {
+        /// What was asked for.
+        given: Duration,
+    },
+}
+
+impl Gsm {
+    /// Starts a manager of a new subgroup, in its first term.
+    ///
+    /// The driver hands in the signing key and the randomness. Nothing is sent before the start is durable.
+    pub fn start(
+        now: Instant,
+        config: GsmConfig,
+        signer: Box<dyn Signer>,
+        mut rng: Box<dyn CryptoRng + Send>,
+    ) -> Self {
+        let domain = Domain { suite: config.suite, group: config.group, subgroup: config.subgroup };
+        let inst = Inst(rng.next_u64());
+        let own = SenderId::issue(inst, 1);
+        let first_prefilter = Secret::random(&mut *rng);
+        let mut gsm = Self {
+            domain,
+            inst,
+            registrar: Registrar::new(),
+            members: MemberList::new(),
+            keys: KeyManager::new(domain, config.degree, Term(1), inst),
+            transmitter: Transmitter::new(config.control, config.ttl, config.packet_size),
+            policy: Policy::new(domain, &*signer),
+            activation: Activation::new(domain, own, config.timing),
+            own,
+            issued: 1,
+            prefilters: BTreeMap::from([(Epoch(0), first_prefilter)]),
+            alarms: 0,
+            alarm_due: now,
+            resync_answers: Budget::new(RESYNC_ANSWERS_PER_SECOND, RESYNC_ANSWERS_PER_SECOND),
+            read_only: false,
+            step_leaves: false,
+            urgent: false,
+            timers: Timers::new(),
+            outbox: Outbox::new(Commit(0)),
+            signer: SigningKey(signer),
+            rng: Rng(rng),
+            config,
+        };
+        gsm.record(&JournalEntry::Started { subgroup: domain.subgroup, term: Term(1), inst });
+        gsm.enlist_own_node(now);
+        gsm.timers.set(Timer::Expiry, now + gsm.config.timing.keepalive);
+        gsm.timers.set(Timer::Refresh, now + gsm.config.timing.refresh);
+        gsm.cut(now);
+        gsm
+    }
+
+    /// Puts a member out for good and cuts at once (GSM 3.5). It is told with [`Departure::Evicted`] when the eviction
+    /// is durable, and [`GsmEvent::Rekeyed`] when the key update that shuts it out has gone out.
+    pub fn evict(&mut self, now: Instant, identity: &str) -> Result<(), RequestError> {
+        let listed =
+            self.members.live(identity).ok_or_else(|| RequestError::NoSuchMember(identity.to_owned()))?;
+        if listed.sender == self.own {
+            return Err(RequestError::OwnNode(identity.to_owned()));
+        }
+        self.depart(listed.sender, Departure::Evicted);
+        self.cut(now);
+        Ok(())
+    }
+
+    /// Cuts what waits now; with nothing waiting, the root is replaced at random.
+    pub fn rekey(&mut self, now: Instant) {
+        if !self.keys.has_pending() {
+            self.keys.refresh();
+        }
+        self.cut(now);
+    }
+
+    /// Sets how long joins and leaves are gathered from now on; what waits already waits no longer than this.
+    pub fn set_rekey_interval(&mut self, now: Instant, interval: Duration) -> Result<(), RequestError> {
+        if !(Timing::MIN_REKEY_INTERVAL..=Timing::MAX_REKEY_INTERVAL).contains(&interval) {
+            return Err(RequestError::IntervalOutOfRange { given: interval });
+        }
+        self.config.timing.rekey_interval = interval;
+        if self.timers.due(Timer::Rekey).is_some() {
+            self.timers.set_earlier(Timer::Rekey, now + interval);
+        }
+        Ok(())
+    }
+
+    /// The members, by leaf.
+    pub fn members(&self) -> impl Iterator<Item = &Listed> {
+        self.members.iter()
+    }
+
+    /// How the manager is.
+    pub fn status(&self, now: Instant) -> GsmStatus {
+        GsmStatus {
+            subgroup: self.domain.subgroup,
+            state: self.keys.state(),
+            members: self.members.len(),
+            pending: self.keys.waiting(),
+            next_rekey: self.timers.due(Timer::Rekey).map(|due| due.saturating_since(now)),
+            rekey_interval: self.config.timing.rekey_interval,
+            read_only: self.read_only,
+            revocations: self.policy.revocations(),
+            journal: self.outbox.stored(),
+        }
+    }
+
+    /// The registration of the manager's own node.
+    pub const fn own_sender(&self) -> SenderId {
+        self.own
+    }
+
+    /// The subgroup.
+    pub const fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// The state members should hold and its group key, for a simulator's oracle.
+    pub fn current_key(&self) -> Option<(StateId, &Secret<32>)> {
+        self.keys.current().map(|current| (current.state, &current.group_key))
+    }
+
+    pub(crate) const fn rules(&self) -> Rules<'_> {
+        Rules {
+            domain: &self.domain,
+            access: &self.config.access,
+            policy: &self.policy,
+            read_only: self.read_only,
+        }
+    }
+
+    /// Asks for a record. In read-only mode nothing will make it durable, and what depends on it is told at once.
+    pub(crate) fn record(&mut self, entry: &JournalEntry) -> Commit {
+        let commit = self.outbox.record(entry.encode());
+        if self.read_only { Commit(0) } else { commit }
+    }
+
+    /// Takes a member out: recorded now, cut with the next key update. Returns the record's number.
+    pub(crate) fn depart(&mut self, sender: SenderId, why: Departure) -> Option<Commit> {
+        let listed = self.members.get_mut(sender)?;
+        listed.standing = Standing::Leaving;
+        let (reg_no, identity, certificate) = (listed.reg_no, listed.identity.clone(), listed.certificate);
+        let entry = if why == Departure::Evicted {
+            let revocation = protocol::Revocation {
+                identity: protocol::Revocation::identity_hash(&identity),
+                certificate,
+            };
+            self.policy.revoke(revocation);
+            JournalEntry::Evicted { sender, revocation }
+        } else {
+            JournalEntry::Departed { sender }
+        };
+        let commit = self.record(&entry);
+        self.policy.remove_eligible(sender, &*self.signer.0);
+        if self.keys.leave(reg_no, sender, why == Departure::Evicted) == Leave::NeverIn {
+            self.members.remove(sender);
+        }
+        self.outbox.tell_after(commit, GsmEvent::Departed { identity, sender, why });
+        Some(commit)
+    }
+
+    /// The lowest leaf that nobody has or was offered.
+    pub(crate) fn free_leaf(&self) -> Option<RegNo> {
+        self.keys.free_leaf(|reg_no| self.members.holds(reg_no) || self.registrar.is_offered(reg_no))
+    }
+
+    fn on_datagram(
+        &mut self,
+        now: Instant,
+        lane: Lane,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
+            (Lane::Control, DatagramKind::Nak) => self.on_nak(bytes),
+            (Lane::Unicast, DatagramKind::ToManager) => self.on_unicast(now, from, bytes),
+            _ => Err(Rejected::NotForUs),
+        }
+    }
+
+    fn on_accepted(&mut self, now: Instant, conn: ConnId, peer: Peer) -> Result<(), Rejected> {
+        let taken = self.registrar.on_accepted(now, conn, peer);
+        if taken.is_err() {
+            self.outbox.send(Transmit::Close { conn });
+        }
+        taken
+    }
+
+    fn on_closed(&mut self, conn: ConnId) -> Result<(), Rejected> {
+        self.outbox.forget(conn);
+        self.registrar.forget(conn).map(|_| ()).ok_or(Rejected::UnknownConnection)
+    }
+
+    fn on_store_failed(&mut self, now: Instant) {
+        if self.read_only {
+            return;
+        }
+        self.read_only = true;
+        self.outbox.tell(GsmEvent::ReadOnly);
+        // A cut that waits for the store would keep an evicted member in; the state id is never used again after a
+        // restart, for that is a new inst.
+        self.complete_cut(now);
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Alarm => self.send_alarm(now),
+            Timer::Rekey => self.cut(now),
+            Timer::Expiry => self.expire_members(now),
+            Timer::Refresh => {
+                self.timers.set(Timer::Refresh, now + self.config.timing.refresh);
+                self.step_leaves = true;
+                self.keys.refresh();
+                self.cut(now);
+            }
+            Timer::Cut => self.on_key_cut(now),
+        }
+    }
+
+    fn close_overdue(&mut self, now: Instant) {
+        for conn in self.registrar.overdue(now) {
+            self.registrar.forget(conn);
+            self.outbox.forget(conn);
+            self.outbox.send(Transmit::Close { conn });
+        }
+    }
+}
+
+impl Machine for Gsm {
+    type Event = GsmEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        // Reports of the store shrink the queues, so they are taken even when those are full.
+        if self.outbox.is_full() && !matches!(input, Input::Stored { .. } | Input::StoreFailed) {
+            return Err(Rejected::Busy);
+        }
+        match input {
+            Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from, bytes),
+            Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
+            Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
+            Input::Closed { conn, .. } => self.on_closed(conn),
+            Input::Stored { upto } => {
+                self.on_stored(now, upto);
+                Ok(())
+            }
+            Input::StoreFailed => {
+                self.on_store_failed(now);
+                Ok(())
+            }
+            // A manager without a parent opens no connection, and its own keys are never unknown to it.
+            Input::Opened { .. } | Input::Hint(_) => Err(Rejected::NotForUs),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expired(now) {
+            self.on_timer(now, timer);
+        }
+        self.close_overdue(now);
+    }
+
+    fn poll_record(&mut self) -> Option<Record> {
+        self.outbox.poll_record()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<GsmEvent> {
+        self.outbox.poll_event()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.timers.next(), self.registrar.due()].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,138 @@
+//! Cutting a batch (GSM 3.4, 3.5; DESIGN 5, 6): stage, record, send, merge.
+
+use protocol::limits::KEPT_UPDATES;
+use protocol::{Commit, Instant};
+
+use crate::event::{GsmEvent, RekeySummary};
+use crate::gsm::{Gsm, Timer};
+use crate::journal::JournalEntry;
+use crate::key_manager::{Cut, LAST_EPOCH};
+use crate::member_list::Standing;
+use crate::transmitter::{Sent, UpdateTerms};
+
+impl Gsm {
+    /// Something waits: the interval begins, if it does not run.
+    pub(crate) fn schedule_cut(&mut self, now: Instant) {
+        if self.timers.due(Timer::Rekey).is_none() {
+            self.timers.set(Timer::Rekey, now + self.config.timing.rekey_interval);
+        }
+    }
+
+    /// Cuts what waits, now; behind a cut that waits for its record, right after that one.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        if self.keys.is_cutting() {
+            self.urgent = true;
+            return;
+        }
+        self.timers.stop(Timer::Rekey);
+        // The last epoch of a term is never passed: what waits stays waiting, and `status` shows it.
+        if self.keys.state().epoch >= LAST_EPOCH {
+            return;
+        }
+        let step_leaves = std::mem::take(&mut self.step_leaves);
+        // A batch the tree refuses would be our own bug; everything then stays as it was and is tried again.
+        let Ok(Some(staged)) = self.keys.stage(now, step_leaves, &mut *self.rng.0) else { return };
+        let entry = JournalEntry::Cut { state: staged.state, leaf_steps: staged.staged.leaf_steps() };
+        let commit = self.record(&entry);
+        self.keys.await_record(staged, commit);
+        if self.read_only {
+            self.complete_cut(now);
+        }
+    }
+
+    /// The store reports: what waited for it goes out, and so does a cut whose record is durable.
+    pub(crate) fn on_stored(&mut self, now: Instant, upto: Commit) {
+        self.outbox.on_stored(upto);
+        if self.keys.awaited().is_some_and(|awaited| awaited <= self.outbox.stored()) {
+            self.complete_cut(now);
+        }
+    }
+
+    /// Sends the cut that waited and makes it the current state.
+    pub(crate) fn complete_cut(&mut self, now: Instant) {
+        let Some(cut) = self.keys.take_cut() else { return };
+        let activation = self.config.timing.activation(cut.hard);
+        let terms = UpdateTerms {
+            state: cut.state,
+            previous: cut.previous,
+            hard: cut.hard,
+            activation,
+            key_check: self.domain.key_check(&cut.group_key, cut.state),
+            policy: self.policy.digest(),
+        };
+        let prefilter = self.prefilters.get(&cut.previous);
+        let (transmits, sent) =
+            self.transmitter.send(&self.domain, &terms, &cut.staged, &*self.signer.0, prefilter);
+        transmits.into_iter().for_each(|transmit| self.outbox.send(transmit));
+        self.follow(now, &cut, activation);
+        self.outbox.tell(GsmEvent::Rekeyed(summary(&cut, sent)));
+        self.keys.merge(cut);
+        self.send_alarm(now);
+        if std::mem::take(&mut self.urgent) && self.keys.has_pending() {
+            self.cut(now);
+        } else if self.keys.has_pending() {
+            self.schedule_cut(now);
+        }
+    }
+
+    /// What the cut changes on the member list and for the own node.
+    fn follow(&mut self, now: Instant, cut: &Cut, activation: std::time::Duration) {
+        for sender in &cut.departed {
+            self.members.remove(*sender);
+            self.activation.depart(*sender, cut.state);
+        }
+        let joined: Vec<_> = self
+            .members
+            .iter()
+            .filter(|listed| cut.joined.contains(&listed.reg_no))
+            .map(|listed| listed.sender)
+            .collect();
+        for sender in joined {
+            if let Some(listed) = self.members.get_mut(sender)
+                && listed.standing == Standing::Pending
+            {
+                listed.standing = Standing::In;
+            }
+        }
+        self.activation.sight(now, cut.state, cut.hard, activation);
+        self.activation.install(cut.state, cut.group_key.clone());
+        self.prefilters.insert(cut.state.epoch, self.domain.prefilter(&cut.group_key, cut.state));
+        while self.prefilters.len() > KEPT_UPDATES + 1 {
+            self.prefilters.pop_first();
+        }
+        self.tell_ring();
+    }
+
+    /// A key of the own node is past its cut.
+    pub(crate) fn on_key_cut(&mut self, now: Instant) {
+        if self.activation.expire(now) {
+            self.tell_ring();
+        } else {
+            self.set_key_cut();
+        }
+    }
+
+    fn tell_ring(&mut self) {
+        self.outbox.tell(GsmEvent::KeyRing(self.activation.ring()));
+        self.set_key_cut();
+    }
+
+    fn set_key_cut(&mut self) {
+        match self.activation.next_cut() {
+            Some(at) => self.timers.set(Timer::Cut, at),
+            None => self.timers.stop(Timer::Cut),
+        }
+    }
+}
+
+fn summary(cut: &Cut, sent: Sent) -> RekeySummary {
+    RekeySummary {
+        state: cut.state,
+        hard: cut.hard,
+        joins: cut.joined.len(),
+        leaves: cut.departed.len(),
+        entries: cut.staged.all_entries().len(),
+        packets: sent.packets,
+        bytes: sent.bytes,
+    }
+}

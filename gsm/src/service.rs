@@ -1,0 +1,185 @@
+//! What a manager does for members between key updates: alarms, repair, keepalives, leaves (GSM 3.5, 3.6; KS 4.2).
+
+use std::net::SocketAddr;
+
+use protocol::{
+    Alarm, Instant, Nak, Registration, Rejected, ResyncAnswer, SenderId, Timing, ToManager, ToMember,
+    Transmit, claimed_sender,
+};
+
+use crate::event::Departure;
+use crate::gsm::{Gsm, Timer};
+use crate::key_manager::Current;
+use crate::member_list::Standing;
+
+impl Gsm {
+    /// Says that the manager lives, and what the state is. The next alarm is due one interval after this one *was
+    /// due*, so that a busy moment makes one alarm late and not all that follow.
+    pub(crate) fn send_alarm(&mut self, now: Instant) {
+        let Some(current) = self.keys.current().cloned() else { return };
+        let interval = self.config.timing.alarm_interval;
+        let next = self.alarm_due + interval;
+        self.alarm_due = if next > now { next } else { now + interval };
+        self.timers.set(Timer::Alarm, self.alarm_due);
+        let bytes = self.alarm(now, &current);
+        let transmit = self.transmitter.multicast(bytes);
+        self.outbox.send(transmit);
+    }
+
+    /// The next alarm, signed.
+    fn alarm(&mut self, now: Instant, current: &Current) -> Vec<u8> {
+        self.alarms += 1;
+        let (message_root, message_packets) =
+            self.transmitter.newest().unwrap_or((crypto::MerkleHash([0; 16]), 0));
+        let tree = self.keys.tree();
+        let alarm = Alarm {
+            state: current.state,
+            counter: self.alarms,
+            journal: self.outbox.stored().0,
+            root: tree.root().map(|(version, _)| version).unwrap_or_default(),
+            height: tree.height(),
+            leaf_steps: tree.leaf_steps(),
+            key_check: current.key_check,
+            hard: current.hard,
+            activation: self.config.timing.activation(current.hard),
+            message_root,
+            message_packets,
+            oldest: self.activation.oldest().unwrap_or(current.state.epoch),
+            roster: self.policy.roster().version,
+            policy: self.policy.digest(),
+            next_rekey: self
+                .timers
+                .due(Timer::Rekey)
+                .map(|due| due.saturating_since(now))
+                .unwrap_or_default(),
+            path: Vec::new(),
+            successors: self.policy.successors(),
+        };
+        alarm.encode(&self.domain, &*self.signer.0)
+    }
+
+    /// A member lost a key update: the packet that serves it goes out again at once (GSM 3.6).
+    pub(crate) fn on_nak(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        let prefilters = &self.prefilters;
+        let nak = Nak::verify(bytes, &self.domain, |epoch| prefilters.get(&epoch))?;
+        let repairs = self.transmitter.repair(&nak);
+        repairs.into_iter().for_each(|repair| self.outbox.send(repair));
+        Ok(())
+    }
+
+    /// A member speaks under its unicast key.
+    pub(crate) fn on_unicast(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        let sender = claimed_sender(bytes)?;
+        let listed = self.members.get(sender).ok_or(Rejected::UnknownSender)?;
+        let registration = Registration { domain: &self.domain, sender, key: &listed.unicast };
+        match ToManager::open(&registration, bytes)?.into_inner() {
+            ToManager::Keepalive { counter, held } => {
+                let listed = self.members.get_mut(sender).ok_or(Rejected::UnknownSender)?;
+                if counter <= listed.counter {
+                    return Err(Rejected::Stale);
+                }
+                (listed.counter, listed.held) = (counter, held);
+                (listed.heard, listed.address) = (now, Some(from));
+                Ok(())
+            }
+            ToManager::Resync { nonce, .. } => self.on_resync(now, from, sender, nonce),
+            ToManager::Leave { nonce } => {
+                self.on_leave(now, from, sender, nonce);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a member everything it needs to be where the manager is; without keys while its join is not cut, or once
+    /// it is out.
+    fn on_resync(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        sender: SenderId,
+        nonce: u64,
+    ) -> Result<(), Rejected> {
+        if !self.resync_answers.take(now) {
+            return Err(Rejected::OverBudget);
+        }
+        let current = self.keys.current().cloned().ok_or(Rejected::OutOfPlace)?;
+        let listed = self.members.get(sender).ok_or(Rejected::UnknownSender)?;
+        let path = match listed.standing {
+            Standing::In => self.keys.path(listed.reg_no).unwrap_or_default(),
+            Standing::Pending | Standing::Leaving => Vec::new(),
+        };
+        let alarm = self.alarm(now, &current);
+        self.answer(sender, from, &ToMember::Resync(ResyncAnswer { nonce, alarm, path }), None);
+        Ok(())
+    }
+
+    /// A member leaves by itself: durable first, then answered; out with the next cut (GSM 3.5).
+    fn on_leave(&mut self, now: Instant, from: SocketAddr, sender: SenderId, nonce: u64) {
+        let leaving = self.members.get(sender).is_some_and(|listed| listed.standing == Standing::Leaving);
+        if sender == self.own {
+            return;
+        }
+        let answer = ToMember::LeaveTaken { nonce };
+        if leaving {
+            // The first answer was lost. Its record is at the latest the newest one.
+            let commit = self.outbox.last_commit();
+            self.answer(sender, from, &answer, Some(commit));
+            return;
+        }
+        // Sealed before the departure, which may take the member's key off the list.
+        let sealed = self.seal_to(sender, &answer);
+        let commit = self.depart(sender, Departure::Left);
+        if let (Some(bytes), Some(commit)) = (sealed, commit) {
+            self.outbox.send_after(commit, Transmit::Unicast { to: from, bytes });
+        }
+        if self.keys.has_pending() {
+            self.schedule_cut(now);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        sender: SenderId,
+        to: SocketAddr,
+        message: &ToMember,
+        after: Option<protocol::Commit>,
+    ) {
+        let Some(bytes) = self.seal_to(sender, message) else { return };
+        let transmit = Transmit::Unicast { to, bytes };
+        match after {
+            Some(commit) => self.outbox.send_after(commit, transmit),
+            None => self.outbox.send(transmit),
+        }
+    }
+
+    fn seal_to(&mut self, sender: SenderId, message: &ToMember) -> Option<Vec<u8>> {
+        let listed = self.members.get(sender)?;
+        let registration = Registration { domain: &self.domain, sender, key: &listed.unicast };
+        Some(message.seal(&registration, &mut *self.rng.0))
+    }
+
+    /// Members unheard for three keepalives leave with the next batch.
+    pub(crate) fn expire_members(&mut self, now: Instant) {
+        let timing = self.config.timing;
+        self.timers.set(Timer::Expiry, now + timing.keepalive);
+        let deadline = timing.keepalive * Timing::MISSED_KEEPALIVES;
+        let silent: Vec<SenderId> = self
+            .members
+            .iter()
+            .filter(|listed| listed.sender != self.own && listed.standing != Standing::Leaving)
+            .filter(|listed| now.saturating_since(listed.heard) > deadline)
+            .map(|listed| listed.sender)
+            .collect();
+        for sender in silent {
+            self.depart(sender, Departure::Silent);
+        }
+        if self.keys.has_pending() {
+            self.schedule_cut(now);
+        }
+    }
+}
