@@ -10,7 +10,8 @@ use crate::Secret;
 
 /// Bytes that sealing adds: the tag, after the ciphertext.
 pub const TAG_LEN: usize = 16;
-/// The longest plaintext or associated data taken, 1 GiB: OpenSSL counts in `int`, and nothing here comes near.
+/// The longest plaintext or associated data taken, 1 GiB: OpenSSL counts in `int`, and nothing here comes
+/// near.
 pub const MAX_SEALED_LEN: usize = 1 << 30;
 
 /// Why a sealed text was not opened: always the sender's or the network's doing, never told apart further.
@@ -20,8 +21,8 @@ pub struct OpenError;
 
 /// AES-256-GCM (SP 800-38D) by OpenSSL, with one context for each direction that is kept and used again.
 ///
-/// One belongs to each thread that seals or opens. The key of the last call is remembered, so a run of packets
-/// under one key costs one key schedule; the contexts and the remembered keys are wiped on drop.
+/// One belongs to each thread that seals or opens. The key of the last call is remembered, so a run of
+/// packets under one key costs one key schedule; the contexts and the remembered keys are wiped on drop.
 pub struct Aead {
     seal: Direction,
     open: Direction,
@@ -40,8 +41,8 @@ impl Aead {
 
     /// Seals `plain` and appends ciphertext and tag to `out`: `plain.len() + TAG_LEN` bytes.
     ///
-    /// A (key, nonce) pair must never come twice with different content: one repetition gives away both plaintexts'
-    /// XOR and the key of the tag. Callers use a fresh random key and a sequence number.
+    /// A (key, nonce) pair must never come twice with different content: one repetition gives away both
+    /// plaintexts' XOR and the key of the tag. Callers use a fresh random key and a sequence number.
     ///
     /// # Panics
     ///
@@ -54,7 +55,8 @@ impl Aead {
 
     /// Opens what [`seal`](Self::seal) made and appends the plaintext to `out`.
     ///
-    /// On `Err` whatever was written is wiped and `out` is as long as before; unverified plaintext is never seen.
+    /// On `Err` whatever was written is wiped and `out` is as long as before; unverified plaintext is never
+    /// seen.
     pub fn open(
         &mut self,
         key: &Secret<32>,

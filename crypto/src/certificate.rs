@@ -1,6 +1,6 @@
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use x509_parser::{extensions::GeneralName, prelude::*};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use crate::Roles;
 
@@ -14,7 +14,8 @@ const MAX_IDENTITY_LEN: usize = 512;
 pub struct CertificateFacts {
     /// The node's name: the first DNS name, e-mail address or URI among its subject alternative names.
     pub identity: String,
-    /// All such names, in the certificate's order; the first is `identity`. A revocation of any of them holds.
+    /// All such names, in the certificate's order; the first is `identity`. A revocation of any of them
+    /// holds.
     pub all_identities: Vec<String>,
     /// What the extended key usage allows.
     pub roles: Roles,
@@ -38,8 +39,9 @@ pub enum CertificateError {
     /// No DNS name, e-mail address or URI among the subject alternative names.
     #[error("the certificate names no DNS name, e-mail address or URI")]
     NoIdentity,
-    /// A name is empty, longer than 512 bytes or not printable ASCII: it could be mistaken for another.
-    #[error("a name in the certificate is empty, too long or not printable ASCII")]
+    /// A name is empty, longer than 512 bytes, not printable ASCII, or in the form of another kind of name:
+    /// it could be mistaken for another.
+    #[error("a name in the certificate is empty, too long, not printable or not of its kind")]
     BadIdentity,
 }
 
@@ -70,32 +72,33 @@ pub fn read_certificate(der: &[u8]) -> Result<CertificateFacts, CertificateError
     })
 }
 
-/// The names of a node, in the certificate's order.
+/// The names of a node, in the certificate's order. Names of other kinds are passed over.
 fn identities(certificate: &X509Certificate<'_>) -> Result<Vec<String>, CertificateError> {
     let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
     let names = names.map_or(&[][..], |names| &names.value.general_names);
-    names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(checked(name).map(str::to_ascii_lowercase)),
-            GeneralName::RFC822Name(name) => Some(checked(name).map(lower_domain)),
-            GeneralName::URI(name) => Some(checked(name).map(str::to_owned)),
-            GeneralName::Invalid(..) => Some(Err(CertificateError::BadIdentity)),
-            _ => None,
-        })
-        .collect()
+    names.iter().filter_map(|name| identity(name).transpose()).collect()
 }
 
-fn checked(name: &str) -> Result<&str, CertificateError> {
-    let fits = (1..=MAX_IDENTITY_LEN).contains(&name.len());
-    (fits && name.bytes().all(|byte| byte.is_ascii_graphic()))
-        .then_some(name)
-        .ok_or(CertificateError::BadIdentity)
-}
-
-fn lower_domain(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
-        None => address.to_owned(),
-    }
+/// One name as an identity. A colon and an at sign tell the three kinds apart, so that no name of one kind
+/// can pass for one of another in an access list.
+fn identity(name: &GeneralName<'_>) -> Result<Option<String>, CertificateError> {
+    let (name, spelled) = match name {
+        GeneralName::DNSName(name) if !name.contains(['@', ':']) => (*name, name.to_ascii_lowercase()),
+        GeneralName::RFC822Name(name) if !name.contains(':') => {
+            let (local, domain) = name.rsplit_once('@').ok_or(CertificateError::BadIdentity)?;
+            (*name, format!("{local}@{}", domain.to_ascii_lowercase()))
+        }
+        GeneralName::URI(name) if name.contains(':') => (*name, (*name).to_owned()),
+        GeneralName::DNSName(_) | GeneralName::RFC822Name(_) | GeneralName::URI(_) => {
+            return Err(CertificateError::BadIdentity);
+        }
+        // One of the three, but not even text.
+        GeneralName::Invalid(tag, _) if [1, 2, 6].contains(&tag.0) => {
+            return Err(CertificateError::BadIdentity);
+        }
+        _ => return Ok(None),
+    };
+    let fits =
+        (1..=MAX_IDENTITY_LEN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(Some(spelled)) } else { Err(CertificateError::BadIdentity) }
 }

@@ -14,8 +14,8 @@ impl fmt::Debug for ExchangePublic {
     }
 }
 
-/// An X25519 private key (RFC 7748), by which a manager and each of its members come to a secret that a former
-/// manager does not know. Wiped on drop.
+/// An X25519 private key (RFC 7748), by which a manager and each of its members come to a secret that a
+/// former manager does not know. Wiped on drop.
 pub struct ExchangeSecret(StaticSecret);
 
 impl ExchangeSecret {

@@ -27,8 +27,8 @@ pub enum UnwrapError {
 
 /// Wraps `key` under `kek` by AES-256-KW (RFC 3394, SP 800-38F), in both suites: how {Kr} travels.
 ///
-/// Deterministic: equal output means equal key under equal KEK, which is all it reveals. `kek` must be derived
-/// for wrapping only.
+/// Deterministic: equal output means equal key under equal KEK, which is all it reveals. `kek` must be
+/// derived for wrapping only.
 #[must_use]
 pub fn key_wrap(kek: &Secret<32>, key: &Secret<32>) -> [u8; WRAPPED_KEY_LEN] {
     wrapper(kek).wrap_fixed_key::<U32>(key.expose().into()).into()

@@ -4,8 +4,8 @@ macro_rules! labels {
         /// What a derived key, MAC or hash is for: every label of the project, in one place.
         ///
         /// A key has one use, and the label is what keeps the uses apart; two calls may share a label only if
-        /// their context has the same form and the same output length. The texts are part of the published key
-        /// schedule: changing one changes the protocol. To add a label, add a line.
+        /// their context has the same form and the same output length. The texts are part of the published
+        /// key schedule: changing one changes the protocol. To add a label, add a line.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Label {
             $($(#[$doc])+ $variant,)+

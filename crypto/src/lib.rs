@@ -1,14 +1,14 @@
 //! The cryptography of Conclave, and the only crate below `endpoint` that names a cryptographic library.
 //!
 //! It holds no state of a group and does no I/O: no clock, no random source, no socket, no thread. Randomness
-//! is handed in ([`Secret::random`], [`MessageXof`]); signing and checking are traits ([`Signer`], [`Verifier`])
-//! that a program fills with Ed25519 and a simulation with something cheaper.
+//! is handed in ([`Secret::random`], [`MessageXof`]); signing and checking are traits ([`Signer`],
+//! [`Verifier`]) that a program fills with Ed25519 and a simulation with something cheaper.
 //!
 //! | you need | take |
 //! |---|---|
 //! | to hold a key | [`Secret`] |
 //! | the set of algorithms of a group | [`Suite`] |
-//! | a key from a key, for one purpose | [`derive`], with a [`Label`] |
+//! | a key from a key, for one purpose | [`derive()`], with a [`Label`] |
 //! | a hash or a short MAC over fields | [`hash`], [`mac`] |
 //! | key tree entries and one-way functions | [`NodeKey`] |
 //! | all randomness of one message | [`MessageXof`] |
@@ -32,7 +32,7 @@
 //!
 //! | | suite 0x0001 | suite 0x0002 |
 //! |---|---|---|
-//! | [`derive`] | first N bytes of BLAKE3(key; encoding), keyed mode | HKDF-Expand(key, encoding, N), SHA-256 |
+//! | [`derive()`] | first N bytes of BLAKE3(key; encoding), keyed mode | HKDF-Expand(key, encoding, N), SHA-256 |
 //! | [`mac`] | first 16 bytes of BLAKE3(key; encoding) | first 16 bytes of HMAC-SHA256(key, encoding) |
 //! | [`hash`] | BLAKE3(encoding) | SHA-256(encoding) |
 //!

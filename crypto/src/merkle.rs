@@ -3,7 +3,11 @@ use std::fmt;
 use blake3::Hasher;
 use sha2::{Digest, Sha256};
 
-use crate::{Label, Suite, derive::encode, hex::write_hex};
+use crate::{
+    Label, Suite,
+    derive::{encode_parts, encode_prefix},
+    hex::write_hex,
+};
 
 const LEAF: u8 = 0x00;
 const NODE: u8 = 0x01;
@@ -22,11 +26,11 @@ impl fmt::Debug for MerkleHash {
     }
 }
 
-/// A tree over the packets of one message, so that one signature covers them all and each packet carries its own
-/// proof (Key Graphs, section 4).
+/// A tree over the packets of one message, so that one signature covers them all and each packet carries its
+/// own proof (Key Graphs, section 4).
 ///
-/// The shape is that of RFC 6962: the left part of n leaves is the largest power of two below n. Built level by
-/// level that means: pair from the left, and a last odd node moves up unchanged. So the path of a leaf is
+/// The shape is that of RFC 6962: the left part of n leaves is the largest power of two below n. Built level
+/// by level that means: pair from the left, and a last odd node moves up unchanged. So the path of a leaf is
 /// determined by its index and the number of leaves, both of which are hashed into the leaf:
 ///
 /// ```text
@@ -69,8 +73,8 @@ impl MerkleTree {
         self.root
     }
 
-    /// The path of leaf `index`, from the leaf up: what [`merkle_verify`] takes. Empty for an index that is not in
-    /// the tree, and for the only leaf.
+    /// The path of leaf `index`, from the leaf up: what [`merkle_verify`] takes. Empty for an index that is
+    /// not in the tree, and for the only leaf.
     #[must_use]
     pub fn path(&self, index: u32) -> Vec<MerkleHash> {
         let mut at = index as usize;
@@ -95,9 +99,9 @@ pub fn merkle_leaf(suite: Suite, index: u32, total: u32, parts: &[&[u8]]) -> Mer
 
 /// The root that `leaf`, packet `index` of `total`, and `path` lead to.
 ///
-/// `None` if the index is not below the total or the path is not exactly as long as this index and total demand;
-/// nothing is hashed then. The caller compares the root with a signed one. A wrong answer here would admit a
-/// packet its manager never sent.
+/// `None` if the index is not below the total or the path is not exactly as long as this index and total
+/// demand; nothing is hashed then. The caller compares the root with a signed one. A wrong answer here would
+/// admit a packet its manager never sent.
 #[must_use]
 pub fn merkle_verify(
     suite: Suite,
@@ -148,14 +152,14 @@ fn hash_short(suite: Suite, head: &[u8], parts: &[&[u8]]) -> MerkleHash {
     let full: [u8; 32] = match suite {
         Suite::Aes256Ctr => {
             let mut hasher = Hasher::new();
-            write_leaf_or_node(suite, head, parts, |bytes| {
+            encode_hashed(suite, head, parts, |bytes| {
                 hasher.update(bytes);
             });
             hasher.finalize().into()
         }
         Suite::Aes256Kw => {
             let mut hasher = Sha256::new();
-            write_leaf_or_node(suite, head, parts, |bytes| hasher.update(bytes));
+            encode_hashed(suite, head, parts, |bytes| hasher.update(bytes));
             hasher.finalize().into()
         }
     };
@@ -164,12 +168,116 @@ fn hash_short(suite: Suite, head: &[u8], parts: &[&[u8]]) -> MerkleHash {
     short
 }
 
-fn write_leaf_or_node(suite: Suite, head: &[u8], parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
-    encode(suite, Label::Merkle, &[], &mut sink);
+fn encode_hashed(suite: Suite, head: &[u8], parts: &[&[u8]], mut sink: impl FnMut(&[u8])) {
+    encode_prefix(suite, Label::Merkle, &mut sink);
     sink(head);
-    for part in parts {
-        let len = u32::try_from(part.len()).expect("invariant: a part of a packet is below 4 GiB");
-        sink(&len.to_be_bytes());
-        sink(part);
+    encode_parts(parts, sink);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITES: [Suite; 2] = [Suite::Aes256Ctr, Suite::Aes256Kw];
+    /// Every small number of leaves, and the edges of larger ones.
+    const TOTALS: [u32; 24] =
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 255, 257, 1000, 1025];
+
+    fn leaves(suite: Suite, total: u32) -> Vec<MerkleHash> {
+        (0..total).map(|index| merkle_leaf(suite, index, total, &[&index.to_be_bytes()])).collect()
+    }
+
+    /// RFC 6962, section 2.1, written down as it stands there.
+    fn root_by_definition(suite: Suite, leaves: &[MerkleHash]) -> MerkleHash {
+        if let [only] = leaves {
+            return *only;
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        node(suite, &root_by_definition(suite, left), &root_by_definition(suite, right))
+    }
+
+    #[test]
+    fn the_shape_is_that_of_rfc_6962() {
+        for (suite, total) in SUITES.iter().flat_map(|suite| TOTALS.map(|total| (*suite, total))) {
+            let leaves = leaves(suite, total);
+            assert_eq!(MerkleTree::new(suite, leaves.clone()).root(), root_by_definition(suite, &leaves));
+        }
+    }
+
+    #[test]
+    fn every_path_leads_to_the_root_and_has_the_one_length_possible() {
+        for total in TOTALS {
+            let leaves = leaves(Suite::Aes256Ctr, total);
+            let tree = MerkleTree::new(Suite::Aes256Ctr, leaves.clone());
+            for (index, leaf) in (0..total).zip(leaves) {
+                let mut path = tree.path(index);
+                assert_eq!(merkle_verify(Suite::Aes256Ctr, leaf, index, total, &path), Some(tree.root()));
+                path.push(MerkleHash::default());
+                assert_eq!(merkle_verify(Suite::Aes256Ctr, leaf, index, total, &path), None, "one node more");
+                path.truncate(path.len().saturating_sub(2));
+                let shorter = merkle_verify(Suite::Aes256Ctr, leaf, index, total, &path);
+                assert_eq!(shorter.is_none(), total > 1, "one node less");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_proves_only_its_own_index_and_total() {
+        let suite = Suite::Aes256Ctr;
+        for total in 1..40 {
+            let tree = MerkleTree::new(suite, leaves(suite, total));
+            for (index, other_index, other_total) in
+                (0..total).flat_map(|i| (0..45).flat_map(move |j| (1..45).map(move |t| (i, j, t))))
+            {
+                if (other_index, other_total) != (index, total) {
+                    let leaf = merkle_leaf(suite, other_index, other_total, &[&index.to_be_bytes()]);
+                    let root = merkle_verify(suite, leaf, other_index, other_total, &tree.path(index));
+                    assert_ne!(root, Some(tree.root()), "{index}/{total} as {other_index}/{other_total}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_leaf_can_be_a_node() {
+        for suite in SUITES {
+            let pair = leaves(suite, 2);
+            let inner = node(suite, &pair[0], &pair[1]);
+            let children = [pair[0].0, pair[1].0].concat();
+            assert_ne!(merkle_leaf(suite, 0, 1, &[&children]), inner);
+            assert_ne!(hash_short(suite, &[&[LEAF][..], &children].concat(), &[]), inner);
+            assert_ne!(empty(suite), hash_short(suite, &[LEAF], &[]));
+        }
+    }
+
+    #[test]
+    fn a_byte_moved_between_parts_changes_the_leaf() {
+        for suite in SUITES {
+            let leaf = |parts: &[&[u8]]| merkle_leaf(suite, 0, 1, parts);
+            assert_ne!(leaf(&[b"ab", b"c"]), leaf(&[b"a", b"bc"]));
+            assert_ne!(leaf(&[b"abc"]), leaf(&[b"abc", b""]));
+        }
+    }
+
+    #[test]
+    fn the_largest_tree_of_a_message_proves_its_first_and_last_packet() {
+        let suite = Suite::Aes256Ctr;
+        let leaves = leaves(suite, 65_535);
+        let tree = MerkleTree::new(suite, leaves.clone());
+        for index in [0, 1, 32_767, 32_768, 65_533, 65_534] {
+            let path = tree.path(index);
+            assert!(path.len() <= 16);
+            assert_eq!(merkle_verify(suite, leaves[index as usize], index, 65_535, &path), Some(tree.root()));
+        }
+        assert!(tree.path(65_535).is_empty() && tree.path(u32::MAX).is_empty());
+        assert_eq!(merkle_verify(suite, leaves[0], u32::MAX, u32::MAX, &[]), None);
+    }
+
+    #[test]
+    fn the_root_of_nothing_is_no_leaf_and_has_no_path() {
+        let tree = MerkleTree::new(Suite::Aes256Ctr, Vec::new());
+        assert_eq!(tree.root(), empty(Suite::Aes256Ctr));
+        assert!(tree.path(0).is_empty());
+        assert_eq!(merkle_verify(Suite::Aes256Ctr, tree.root(), 0, 0, &[]), None);
     }
 }

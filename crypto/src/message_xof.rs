@@ -3,20 +3,21 @@ use zeroize::optimization_barrier;
 
 use crate::{EntryIv, Label, Secret, Suite, derive, node_key::AesSchedule};
 
-/// Blocks made at a time: enough to keep the cipher's pipeline full, little enough to live on the stack.
-const BUFFERED_BLOCKS: usize = 32;
+/// Blocks made at a time: as many as the widest of the cipher's implementations takes at once.
+const BUFFERED_BLOCKS: usize = 64;
 const BLOCK_LEN: usize = 16;
 const BUFFER_LEN: usize = BUFFERED_BLOCKS * BLOCK_LEN;
 
 /// All randomness of one message: its IV and every fresh node secret, in order, without bound.
 ///
-/// The manager makes one for each key update, from 32 bytes of the system's generator drawn for it and a context
-/// that says which update it is: state id, boot time, hash of the marked batch. So a manager that was cloned or
-/// rolled back, even together with the state of its generator, cannot give the same secrets to another content.
+/// The manager makes one for each key update, from 32 bytes of the system's generator drawn for it and a
+/// context that says which update it is: state id, boot time, hash of the marked batch. So a manager that was
+/// cloned or rolled back, even together with the state of its generator, cannot give the same secrets to
+/// another content.
 ///
-/// The stream is AES-256 in counter mode, a 128-bit big-endian counter from zero, under
-/// [`derive`]`(seed, "message-seed", context)`; it is the same for both suites but for that key. State and buffer
-/// are wiped on drop.
+/// The stream is AES-256 in counter mode, a 128-bit big-endian counter from zero, under [`derive()`]`(seed,
+/// "message-seed", context)`; it is the same for both suites but for that key. State and buffer are wiped on
+/// drop.
 pub struct MessageXof {
     aes: AesSchedule,
     counter: u128,

@@ -1,14 +1,14 @@
 //! What a certificate allows its holder to be: private object identifiers in its extended key usage.
 //!
-//! The arc is one of those everybody may take without asking anyone, a random UUID under 2.25 (ITU-T X.667). Any
-//! CA that can put object identifiers into the extended key usage serves.
+//! The arc is one of those everybody may take without asking anyone, a random UUID under 2.25 (ITU-T X.667).
+//! Any CA that can put object identifiers into the extended key usage serves.
 
 use x509_parser::der_parser::Oid;
 
 /// The UUID of the arc, 24cfe4aa-b573-42f5-b955-ec1706917f7f.
 const ROLE_UUID: u128 = 0x24cf_e4aa_b573_42f5_b955_ec17_0691_7f7f;
-/// Bytes of a role's object identifier: one for 2.25, 19 for the UUID in sevens of bits, one for the role.
-const ROLE_OID_LEN: usize = 21;
+/// Bytes of a role's object identifier: one for 2.25, 18 for the UUID's 126 bits in sevens, one for the role.
+const ROLE_OID_LEN: usize = 20;
 
 /// The arc under which the roles stand.
 pub const ROLE_ARC: &str = "2.25.48931651212307070205351064889382240127";
@@ -38,8 +38,8 @@ impl Roles {
     }
 }
 
-/// The object identifier of role number `role`, as its DER content. Compared as bytes because the UUID does not
-/// fit the 64-bit arcs that parsers give back.
+/// The object identifier of role number `role`, as its DER content. Compared as bytes because the UUID does
+/// not fit the 64-bit arcs that parsers give back.
 const fn role_oid(role: u8) -> [u8; ROLE_OID_LEN] {
     let mut bytes = [0; ROLE_OID_LEN];
     bytes[0] = 2 * 40 + 25;

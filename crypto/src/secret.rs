@@ -7,8 +7,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
 /// `N` bytes that must not become known: a key, or material for one.
 ///
 /// Every key of the project lives in this type. It prints as `Secret<32>(..)`, compares in constant time, is
-/// wiped when dropped, and deliberately has no `Display`, no order, no hash and no serialization: whoever wants
-/// the bytes writes [`expose`](Self::expose), which is easy to search for.
+/// wiped when dropped, and deliberately has no `Display`, no order, no hash and no serialization: whoever
+/// wants the bytes writes [`expose`](Self::expose), which is easy to search for.
 ///
 /// Moving a value can leave its old bytes behind on the stack; long-lived secrets should stay where they are.
 #[derive(Clone)]

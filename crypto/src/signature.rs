@@ -26,8 +26,8 @@ impl fmt::Debug for Signature {
 
 /// Signs for one node. Handed to a machine at construction.
 ///
-/// It holds both halves of its key: a signature is never made with a public key from elsewhere, which would give
-/// the private one away.
+/// It holds both halves of its key: a signature is never made with a public key from elsewhere, which would
+/// give the private one away.
 pub trait Signer: Send {
     /// The key that checks what [`sign`](Self::sign) makes.
     fn public_key(&self) -> PublicKey;
@@ -38,7 +38,8 @@ pub trait Signer: Send {
 
 /// Checks signatures. Handed to a machine at construction; the caller decides how often it may be asked.
 pub trait Verifier: Send + Sync {
-    /// Whether `signature` is `key`'s over `message`. A wrong yes admits a forged message, a wrong no costs a repair.
+    /// Whether `signature` is `key`'s over `message`. A wrong yes admits a forged message, a wrong no costs a
+    /// repair.
     #[must_use]
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
 }

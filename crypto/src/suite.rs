@@ -1,13 +1,13 @@
 /// The set of algorithms a group uses: group policy, fixed when the group is made, never negotiated.
 ///
 /// The code is in every header and enters every derivation, so material of one suite can never be taken for
-/// material of another. Both suites sign with Ed25519, seal payload with AES-256-GCM and hand data keys on with
-/// AES-256-KW; they differ in how tree keys are wrapped and derived.
+/// material of another. Both suites sign with Ed25519, seal payload with AES-256-GCM and hand data keys on
+/// with AES-256-KW; they differ in how tree keys are wrapped and derived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Suite {
-    /// 0x0001, the default: entries by AES-256-CTR (32 bytes, no integrity of their own: the signature over the
-    /// message is what protects them), one-way functions by AES-256, the rest by BLAKE3.
+    /// 0x0001, the default: entries by AES-256-CTR (32 bytes, no integrity of their own: the signature over
+    /// the message is what protects them), one-way functions by AES-256, the rest by BLAKE3.
     #[default]
     Aes256Ctr = 0x0001,
     /// 0x0002, conservative: entries by AES-256-KW (40 bytes, RFC 3394), the rest by HKDF, HMAC and SHA-256.
@@ -22,7 +22,8 @@ impl Suite {
         self as u16
     }
 
-    /// The suite with this code, if there is one. An unknown suite is the sender's business: refuse the message.
+    /// The suite with this code, if there is one. An unknown suite is the sender's business: refuse the
+    /// message.
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Self> {
         match code {
