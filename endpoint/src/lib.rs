@@ -3,6 +3,7 @@
 //! Everything below this crate is told the time and handed what arrives; here is where both come from.
 
 mod clock;
+mod listener;
 mod pki;
 mod process;
 mod sockets;
@@ -10,6 +11,7 @@ mod store_thread;
 mod tls;
 
 pub use clock::{Clock, unix_now};
+pub use listener::{AdmissionCounters, AdmissionLimits, AdmissionSnapshot, Listener};
 pub use pki::{
     Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,
     read_certificates,

@@ -41,7 +41,7 @@ impl Credentials {
     }
 
     /// From parts that fit together: neither list is empty, and the key is the first certificate's.
-    pub(super) fn new(chain: Vec<X509>, key: PKey<Private>, authorities: Vec<X509>) -> Self {
+    pub(crate) fn new(chain: Vec<X509>, key: PKey<Private>, authorities: Vec<X509>) -> Self {
         Self { chain, key, authorities }
     }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_openssl::SslStream;
+use zeroize::Zeroizing;
 
 use super::refusal::{Phase, refusal_of_handshake};
 use super::{ALPN, Expect, Frames, TlsConfig, TlsRefusal, TlsRefused, frames, require_role};
@@ -217,9 +218,9 @@ fn channel_secret(session: &SslRef, client: [u8; 32], server: [u8; 32]) -> Resul
     let mut context = [0; 64];
     context[..32].copy_from_slice(&client);
     context[32..].copy_from_slice(&server);
-    let mut secret = [0; 32];
-    session.export_keying_material(&mut secret, CHANNEL_LABEL, Some(&context))?;
-    Ok(Secret::new(secret))
+    let mut secret = Zeroizing::new([0; 32]);
+    session.export_keying_material(&mut *secret, CHANNEL_LABEL, Some(&context))?;
+    Ok(Secret::new(*secret))
 }
 
 /// Until the first certificate of the verified chain ends.

@@ -14,6 +14,8 @@ use super::*;
 use crate::pki::{Authority, Credentials, IssueRequest, KeyKind};
 use crate::unix_now;
 
+mod foreign;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: i64 = 86_400;
 const DEADLINE: Duration = Duration::from_secs(5);
