@@ -1,56 +1,47 @@
 use crypto::Secret;
 
-use crate::Version;
+use crate::{Epoch, Version};
 
-/// The keys of one inner level, by index: parallel arrays, so a node costs 42 bytes and no pointer.
-///
-/// A node has a key exactly when some child of it is occupied.
+/// The nodes of one inner level, by index: 44 bytes each, side by side with their siblings.
 #[derive(Default)]
-pub(crate) struct InnerLevel {
-    secrets: Secrets,
-    versions: Vec<Version>,
-    occupied: Vec<u16>,
-}
+pub(crate) struct InnerLevel(Nodes<Node>);
 
-/// One inner node that has a key.
-#[derive(Clone, Copy)]
-pub(crate) struct NodeState<'a> {
+/// One inner node. It has a key exactly when some child of it is occupied.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) secret: Secret<32>,
     pub(crate) version: Version,
-    pub(crate) secret: &'a Secret<32>,
     /// The slots of its occupied children.
     pub(crate) occupied: u16,
 }
 
+impl Node {
+    /// A node without a key.
+    const VACANT: Self =
+        Self { secret: Secret::new([0; 32]), version: Version { base: Epoch(0), steps: 0 }, occupied: 0 };
+}
+
 impl InnerLevel {
     /// The node at `index`, if it has a key.
-    pub(crate) fn node(&self, index: u32) -> Option<NodeState<'_>> {
-        let index = index as usize;
-        let occupied = self.occupied.get(index).copied().filter(|slots| *slots != 0)?;
-        Some(NodeState { version: self.versions[index], secret: &self.secrets.0[index], occupied })
+    pub(crate) fn node(&self, index: u32) -> Option<&Node> {
+        self.0.0.get(index as usize).filter(|node| node.occupied != 0)
     }
 
-    pub(crate) fn set(&mut self, index: u32, version: Version, secret: Secret<32>, occupied: u16) {
-        let index = index as usize;
-        if index >= self.occupied.len() {
-            self.secrets.grow(index + 1);
-            self.versions.resize(index + 1, Version::default());
-            self.occupied.resize(index + 1, 0);
-        }
-        self.secrets.0[index] = secret;
-        self.versions[index] = version;
-        self.occupied[index] = occupied;
+    pub(crate) fn set(&mut self, index: u32, node: Node) {
+        self.0.grow(index as usize + 1, Node::VACANT);
+        self.0.0[index as usize] = node;
     }
 
     /// Takes a node's key away.
     pub(crate) fn clear(&mut self, index: u32) {
-        self.set(index, Version::default(), Secret::new([0; 32]), 0);
+        self.set(index, Node::VACANT);
     }
 }
 
 /// The leaf secrets by reg-no, and which reg-nos are taken.
 #[derive(Default)]
 pub(crate) struct LeafLevel {
-    secrets: Secrets,
+    secrets: Nodes<Secret<32>>,
     /// One bit a reg-no; set: taken.
     taken: Vec<u64>,
     /// No word of `taken` below this one has a free bit.
@@ -94,7 +85,7 @@ impl LeafLevel {
 
     pub(crate) fn put(&mut self, index: u32, secret: Secret<32>) {
         if index as usize >= self.secrets.0.len() {
-            self.secrets.grow(index as usize + 1);
+            self.secrets.grow(index as usize + 1, Secret::new([0; 32]));
             self.taken.resize(self.secrets.0.len().div_ceil(64), 0);
         }
         self.count += u32::from(!self.is_taken(index));
@@ -127,17 +118,25 @@ impl LeafLevel {
 }
 
 /// A growing array of secrets that leaves no copy behind: a plain `Vec` would free its old buffer unwiped.
-#[derive(Default)]
-struct Secrets(Vec<Secret<32>>);
+struct Nodes<T>(Vec<T>);
 
-impl Secrets {
-    fn grow(&mut self, len: usize) {
+impl<T> Default for Nodes<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Clone> Nodes<T> {
+    /// Makes room for `len` nodes, the new ones vacant.
+    fn grow(&mut self, len: usize, vacant: T) {
         if len > self.0.capacity() {
             let mut larger = Vec::with_capacity(len.max(self.0.len() + self.0.len() / 2));
             larger.extend(self.0.iter().cloned());
             self.0 = larger;
         }
-        self.0.resize(len, Secret::new([0; 32]));
+        if len > self.0.len() {
+            self.0.resize(len, vacant);
+        }
     }
 }
 
@@ -161,6 +160,11 @@ mod tests {
             level.put(index, Secret::new([1; 32]));
         }
         level
+    }
+
+    #[test]
+    fn a_node_takes_44_bytes_and_a_leaf_32() {
+        assert_eq!((size_of::<Node>(), size_of::<Secret<32>>()), (44, 32));
     }
 
     #[test]

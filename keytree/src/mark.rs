@@ -26,7 +26,12 @@ impl Mark {
     pub(crate) fn leaf(index: u32, left: bool, joined: bool) -> Self {
         let slot = u16::from(joined);
         let change = joined.then_some(Change::Fresh);
-        Self { index, occupied: slot, joined: slot, renewed: 0, changed: 0, left, change }
+        Self { occupied: slot, joined: slot, left, change, ..Self::blank(index) }
+    }
+
+    /// A node nothing is known of yet.
+    fn blank(index: u32) -> Self {
+        Self { index, occupied: 0, joined: 0, renewed: 0, changed: 0, left: false, change: None }
     }
 }
 
@@ -48,46 +53,33 @@ pub(crate) fn mark(tree: &KeyTree, leaves: Vec<Mark>, height: u8, refresh_root: 
 fn raise(tree: &KeyTree, level: u8, height: u8, lower: &[Mark]) -> Vec<Mark> {
     let degree = u32::from(tree.degree().get());
     let mut marks = Vec::with_capacity(lower.len() + 1);
-    if level == tree.height() + 1 && lower.first().is_none_or(|first| first.index >= degree) {
-        marks.extend(above_old_root(tree));
+    // A new root right above an old one that the batch does not change: it has no joiner below, but needs a key.
+    if level == tree.height() + 1 && tree.root().is_some() && lower.iter().all(|mark| mark.index >= degree) {
+        marks.push(Mark::blank(0));
     }
     for children in lower.chunk_by(|a, b| a.index / degree == b.index / degree) {
         let index = children[0].index / degree;
-        let (occupied, key) = before(tree, level, index);
-        let mut mark = Mark { index, occupied, joined: 0, renewed: 0, changed: 0, left: false, change: None };
+        let mut mark = Mark::blank(index);
         for child in children {
             gather(&mut mark, child, 1 << (child.index - index * degree), level > 1);
         }
-        let limit = if level == height { MAX_ROOT_STEPS } else { MAX_NODE_STEPS };
-        mark.change = change(&mark, key, limit);
         marks.push(mark);
+    }
+    // Apart from the loop above, so that a core has many of these reads from all over the tree under way at once.
+    let limit = if level == height { MAX_ROOT_STEPS } else { MAX_NODE_STEPS };
+    for mark in &mut marks {
+        let (occupied, key) = before(tree, level, mark.index);
+        mark.occupied |= occupied & !mark.changed;
+        mark.change = change(mark, key, limit);
     }
     marks
 }
 
-/// A node's occupied children and its key, both before the batch.
-fn before(tree: &KeyTree, level: u8, index: u32) -> (u16, Option<Version>) {
-    if let Some(node) = tree.node(level, index) {
-        return (node.occupied, Some(node.version));
-    }
-    // A new root right above the old one: it has no key, but the old root, its first child, may be occupied.
-    let above_old_root = level == tree.height() + 1 && index == 0 && tree.root().is_some();
-    (u16::from(above_old_root), None)
-}
-
-/// The mark of the new root right above an old one that the batch does not change itself.
-fn above_old_root(tree: &KeyTree) -> Option<Mark> {
-    tree.root()?;
-    let (occupied, change) = (1, Some(Change::Fresh));
-    Some(Mark { index: 0, occupied, joined: 0, renewed: 0, changed: 0, left: false, change })
-}
-
+/// Adds what a changed child means for its parent.
 fn gather(mark: &mut Mark, child: &Mark, slot: u16, inner: bool) {
     mark.changed |= slot;
     mark.left |= child.left;
-    if child.occupied == 0 {
-        mark.occupied &= !slot;
-    } else {
+    if child.occupied != 0 {
         mark.occupied |= slot;
     }
     if child.joined != 0 {
@@ -96,6 +88,15 @@ fn gather(mark: &mut Mark, child: &Mark, slot: u16, inner: bool) {
     if inner && matches!(child.change, Some(Change::Replace | Change::Fresh)) {
         mark.renewed |= slot;
     }
+}
+
+/// A node's occupied children and its key, both before the batch.
+fn before(tree: &KeyTree, level: u8, index: u32) -> (u16, Option<Version>) {
+    if let Some(node) = tree.node(level, index) {
+        return (node.occupied, Some(node.version));
+    }
+    let above_old_root = level == tree.height() + 1 && index == 0 && tree.root().is_some();
+    (u16::from(above_old_root), None)
 }
 
 /// The rule. A key that a leaver held is replaced, never stepped.
@@ -118,14 +119,7 @@ fn refresh(tree: &KeyTree, height: u8, top: &mut Vec<Mark>) {
             root.change = Some(Change::Replace);
         }
     } else if let Some(root) = tree.node(height, 0) {
-        top.push(Mark {
-            index: 0,
-            occupied: root.occupied,
-            joined: 0,
-            renewed: 0,
-            changed: 0,
-            left: false,
-            change: Some(Change::Replace),
-        });
+        let change = Some(Change::Replace);
+        top.push(Mark { occupied: root.occupied, change, ..Mark::blank(0) });
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     Version,
 };
 
+/// How many nodes are read ahead of their work, children included: a few kilobytes, well within the first cache.
+const READ_AHEAD: usize = 16;
+
 /// Stages a batch: see [`KeyTree::stage`].
 pub(crate) fn stage(
     tree: &KeyTree,
@@ -117,6 +120,10 @@ fn most_entries(mark: &Mark) -> usize {
     slots.count_ones() as usize
 }
 
+fn short(sealed: &[u8]) -> Sealed {
+    Sealed::from_slice(sealed).expect("invariant: no suite seals a key longer")
+}
+
 /// Makes the keys of the marked nodes, level by level upwards, in the plan it is building.
 struct Planner<'a> {
     tree: &'a KeyTree,
@@ -131,12 +138,15 @@ impl Planner<'_> {
         for (level, pair) in (1..).zip(levels.windows(2)) {
             let first = self.staged.targets.len();
             let mut below = Below { marks: &pair[0], next_key: lower_keys, key_of_slot: [0; 16], changed: 0 };
-            for mark in &pair[1] {
-                let node = NodeId { level, index: mark.index };
-                below.advance(mark, u32::from(self.staged.degree.get()));
-                match mark.change {
-                    Some(change) => self.renew(node, mark, change, &below, xof),
-                    None => self.staged.emptied.push(node),
+            for marks in pair[1].chunks(READ_AHEAD) {
+                self.tree.read_ahead(level, marks.iter().map(|mark| mark.index));
+                for mark in marks {
+                    let node = NodeId { level, index: mark.index };
+                    below.advance(mark, u32::from(self.staged.degree.get()));
+                    match mark.change {
+                        Some(change) => self.renew(node, mark, change, &below, xof),
+                        None => self.staged.emptied.push(node),
+                    }
                 }
             }
             lower_keys = first;
@@ -153,9 +163,9 @@ impl Planner<'_> {
             (Change::Step, _) => self.stepped(node),
             (_, None) => (Version::made(self.staged.epoch), xof.secret()),
             (_, Some(slot)) => {
-                let (_, child) = self.child_key(node, slot, below);
-                let secret = child.one_way(OneWay::Chain, self.staged.tree.0, node);
-                (Version::made(self.staged.epoch), secret)
+                let tree = self.staged.tree.0;
+                let chain = |_, child: &NodeKey| child.one_way(OneWay::Chain, tree, node);
+                (Version::made(self.staged.epoch), self.with_child(node, slot, below, chain))
             }
         };
         let sealed_for = match (change, chained_from) {
@@ -165,11 +175,15 @@ impl Planner<'_> {
         };
         let first = self.staged.entries.len() as u32;
         for slot in bits(sealed_for) {
-            let (wrapping, key) = self.child_key(node, slot, below);
-            self.scratch.clear();
-            key.wrap(&self.staged.iv, node, &secret, &mut self.scratch);
-            let sealed = Sealed::from_slice(&self.scratch).expect("invariant: no suite seals a key longer");
-            self.staged.entries.push(Entry { child: slot as u8, wrapping, sealed });
+            let mut wrapping = Version::default();
+            let mut sealed = std::mem::take(&mut self.scratch);
+            sealed.clear();
+            self.with_child(node, slot, below, |version, key| {
+                wrapping = version;
+                key.wrap(&self.staged.iv, node, &secret, &mut sealed);
+            });
+            self.staged.entries.push(Entry { child: slot as u8, wrapping, sealed: short(&sealed) });
+            self.scratch = sealed;
         }
         let entries = first..self.staged.entries.len() as u32;
         let chained_from = chained_from.map(|slot| slot as u8);
@@ -182,31 +196,40 @@ impl Planner<'_> {
     fn stepped(&self, node: NodeId) -> (Version, Secret<32>) {
         let old =
             self.tree.node(node.level, node.index).expect("invariant: only a node with a key is stepped");
-        let key = NodeKey::new(self.staged.suite, old.secret);
+        let key = NodeKey::new(self.staged.suite, &old.secret);
         let version = Version { base: old.version.base, steps: old.version.steps + 1 };
         (version, key.one_way(OneWay::Step, self.staged.tree.0, node))
     }
 
-    /// The key of an occupied child as it is after the batch, ready to wrap or derive with.
-    fn child_key(&self, node: NodeId, slot: u32, below: &Below<'_>) -> (Version, NodeKey) {
-        let suite = self.staged.suite;
-        let child = self.staged.degree.child(node, slot as u8);
-        let leaf_version = Version::leaf(self.staged.leaf_steps);
-        let new = below.key(slot);
-        match (child.level, new) {
-            (0, Some(at)) => (leaf_version, NodeKey::new(suite, &self.staged.joined[at].1)),
+    /// Hands the key of an occupied child, as it is after the batch, to `with`.
+    fn with_child<R>(
+        &self,
+        node: NodeId,
+        slot: u32,
+        below: &Below<'_>,
+        with: impl FnOnce(Version, &NodeKey) -> R,
+    ) -> R {
+        let staged = &self.staged;
+        let child = staged.degree.child(node, slot as u8);
+        let leaf_version = Version::leaf(staged.leaf_steps);
+        let (version, secret) = match (child.level, below.key(slot)) {
+            (0, Some(at)) => (leaf_version, &staged.joined[at].1),
             (0, None) => {
                 let leaf =
                     self.tree.leaf(RegNo(child.index)).expect("invariant: an occupied leaf has a secret");
-                let steps = u16::from(self.staged.step_leaves);
-                (leaf_version, NodeKey::new(suite, &step(suite, self.staged.tree, child, leaf, steps)))
+                if staged.step_leaves {
+                    let stepped = step(staged.suite, staged.tree, child, leaf, 1);
+                    return with(leaf_version, &NodeKey::new(staged.suite, &stepped));
+                }
+                (leaf_version, leaf)
             }
-            (_, Some(at)) => (self.staged.targets[at].version, NodeKey::new(suite, &self.staged.secrets[at])),
+            (_, Some(at)) => (staged.targets[at].version, &staged.secrets[at]),
             (level, None) => {
                 let old = self.tree.node(level, child.index).expect("invariant: an occupied node has a key");
-                (old.version, NodeKey::new(suite, old.secret))
+                (old.version, &old.secret)
             }
-        }
+        };
+        with(version, &NodeKey::new(staged.suite, secret))
     }
 
     /// The root after the batch: the last target if it is the root, else the old one unless it was emptied.

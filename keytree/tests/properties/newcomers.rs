@@ -13,7 +13,7 @@ fn check(past: &Past, derivations: &Derivations) {
 }
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn a_joiner_never_computes_an_earlier_root_by_what_messages_announce(history in histories(80, 20)) {
@@ -23,7 +23,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(16))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_joiner_never_computes_an_earlier_root_by_force(history in histories(20, 12)) {

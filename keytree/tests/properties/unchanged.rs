@@ -1,6 +1,8 @@
 //! An error changes nothing: neither the manager's tree nor a member's path. Nor does a plan that is dropped.
 
-use crypto::{Secret, Suite};
+use std::ops::Range;
+
+use crypto::{EntryIv, Secret, Suite};
 use keytree::{
     Batch, BatchError, Change, Degree, Entry, Epoch, Join, KeyPath, PathError, RegNo, RekeyView, Sealed,
     Target, Version,
@@ -90,46 +92,59 @@ fn a_tree_that_lost_everybody_has_no_root_and_starts_afresh() {
     assert_eq!(staged.height(), old.height, "a tree does not shrink");
 }
 
-/// Messages no plan holds, each with what is wrong about it.
-fn broken(record: &Record) -> Vec<(&'static str, Vec<Target>, Vec<Entry>, RekeyView<'_>)> {
-    let view = record.view();
-    let same = || (record.targets.clone(), record.entries.clone());
-    let mut all = Vec::new();
-    let mut broken = |what, edit: &dyn Fn(&mut Vec<Target>, &mut Vec<Entry>, &mut RekeyView<'_>)| {
-        let ((mut targets, mut entries), mut view) = (same(), view);
-        edit(&mut targets, &mut entries, &mut view);
-        all.push((what, targets, entries, view));
-    };
-    broken("entries out of reach", &|targets, _, _| targets[0].entries = 0..10_000);
-    broken("entries backwards", &|targets, _, _| targets[0].entries = std::ops::Range { start: 5, end: 2 });
-    broken("a target twice", &|targets, _, _| targets.push(targets[0].clone()));
-    broken("a target above the root", &|targets, _, _| targets[0].node.level = 31);
-    broken("a leaf as target", &|targets, _, _| targets[0].node.level = 0);
-    broken("a version of another epoch", &|targets, _, _| targets[0].version.base = Epoch(77));
-    broken("another wrapping key", &|_, entries, _| {
-        entries.iter_mut().for_each(|entry| entry.wrapping.base.0 += 9)
-    });
-    broken("too many steps", &|_, entries, _| {
-        entries.iter_mut().for_each(|entry| entry.wrapping.steps += 5_000)
-    });
-    broken("no entries", &|targets, _, _| targets.iter_mut().for_each(|target| target.entries = 0..0));
-    broken("a root never made", &|_, _, view| view.root = Version { base: Epoch(99), steps: 0 });
-    broken("entries cut short", &|_, entries, _| {
-        entries.iter_mut().for_each(|entry| entry.sealed = Sealed::from_slice(&[0; 5]).unwrap());
-    });
-    broken("entries of zeros", &|_, entries, _| {
-        entries.iter_mut().for_each(|entry| entry.sealed = Sealed::from_slice(&[0; 40]).unwrap());
-    });
-    broken("a lower tree", &|_, _, view| view.height -= 1);
-    broken("a tree too high", &|_, _, view| view.height = 200);
-    broken("an earlier epoch", &|_, _, view| view.epoch = Epoch(0));
-    broken("leaf steps to come", &|_, _, view| view.leaf_steps = u16::MAX);
-    broken("chained from the leaf", &|targets, _, _| {
-        targets[0].chained_from = Some(0);
-        targets[0].change = Change::Replace;
-        targets[0].entries = 0..0;
-    });
-    all
+/// A message to be spoiled.
+struct Message {
+    targets: Vec<Target>,
+    entries: Vec<Entry>,
+    epoch: Epoch,
+    height: u8,
+    root: Version,
+    leaf_steps: u16,
+}
+
+/// A way to spoil a message, and what is wrong then.
+type Spoiler = (&'static str, fn(&mut Message));
+
+const SPOILERS: [Spoiler; 17] = [
+    ("entries out of reach", |message| message.targets[0].entries = 0..10_000),
+    ("entries backwards", |message| message.targets[0].entries = Range { start: 5, end: 2 }),
+    ("a target twice", |message| message.targets.push(message.targets[0].clone())),
+    ("a target above the root", |message| message.targets[0].node.level = 31),
+    ("a leaf as target", |message| message.targets[0].node.level = 0),
+    ("a version of another epoch", |message| message.targets[0].version.base = Epoch(77)),
+    ("another wrapping key", |message| {
+        message.entries.iter_mut().for_each(|entry| entry.wrapping.base.0 += 9)
+    }),
+    ("too many steps", |message| message.entries.iter_mut().for_each(|entry| entry.wrapping.steps += 5_000)),
+    ("no entries", |message| message.targets.iter_mut().for_each(|target| target.entries = 0..0)),
+    ("a root never made", |message| message.root = Version { base: Epoch(99), steps: 0 }),
+    ("entries cut short", |message| message.seal(&[0; 5])),
+    ("entries of zeros", |message| message.seal(&[0; 40])),
+    ("a lower tree", |message| message.height -= 1),
+    ("a tree too high", |message| message.height = 200),
+    ("an earlier epoch", |message| message.epoch = Epoch(0)),
+    ("leaf steps to come", |message| message.leaf_steps = u16::MAX),
+    ("chained from the leaf", |message| {
+        let target = &mut message.targets[0];
+        (target.change, target.chained_from, target.entries) = (Change::Replace, Some(0), 0..0);
+    }),
+];
+
+impl Message {
+    fn of(record: &Record) -> Self {
+        let Record { epoch, height, root, leaf_steps, .. } = *record;
+        let (targets, entries) = (record.targets.clone(), record.entries.clone());
+        Self { targets, entries, epoch, height, root, leaf_steps }
+    }
+
+    fn view<'a>(&'a self, iv: &'a EntryIv) -> RekeyView<'a> {
+        let Self { epoch, height, root, leaf_steps, .. } = *self;
+        RekeyView { epoch, iv, height, root, leaf_steps, targets: &self.targets, entries: &self.entries }
+    }
+
+    fn seal(&mut self, bytes: &[u8]) {
+        self.entries.iter_mut().for_each(|entry| entry.sealed = Sealed::from_slice(bytes).unwrap());
+    }
 }
 
 fn held(path: &KeyPath) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -143,9 +158,10 @@ fn a_message_no_plan_holds_leaves_the_path_as_it_was() {
     let record = world.cut(&batch(&[], &[1]), vec![]).unwrap();
     let path = &mut world.members.get_mut(&RegNo(0)).unwrap().path;
     let before = held(path);
-    for (what, targets, entries, view) in broken(&record) {
-        let view = RekeyView { targets: &targets, entries: &entries, ..view };
-        assert!(path.apply(&view).is_err(), "{what}");
+    for (what, spoil) in SPOILERS {
+        let mut message = Message::of(&record);
+        spoil(&mut message);
+        assert!(path.apply(&message.view(&record.iv)).is_err(), "{what}");
         assert_eq!(held(path), before, "{what}");
     }
     assert_eq!(path.apply_if(&record.view(), |_, _| false), Err(PathError::Refused));
