@@ -54,7 +54,8 @@ impl HeldKeys {
             .collect();
         keys.sort_by_key(|key| key.state);
         let mut departed = ring.departed.clone();
-        departed.sort_by_key(|departed| departed.sender);
+        departed.sort_by_key(|departed| (departed.sender, departed.from));
+        departed.dedup_by_key(|departed| departed.sender);
         let newest = ring.newest().max(last.and_then(|last| last.newest));
         let KeyRing { suite, group, subgroup, own, .. } = *ring;
         let mut held = Self { suite, group, subgroup, own, keys, departed, newest, cut, next_cut: None };
@@ -132,5 +133,13 @@ impl HeldKeys {
     fn has_departed(&self, now: Instant, sender: SenderId) -> bool {
         let found = self.departed.binary_search_by_key(&sender, |departed| departed.sender);
         found.is_ok_and(|at| self.departed[at].from <= now)
+    }
+}
+
+#[cfg(test)]
+impl HeldKeys {
+    /// Gives all keys one name, as chance would.
+    pub(crate) fn rename_all(&mut self, name: KeyName) {
+        self.keys.iter_mut().for_each(|key| key.name = name);
     }
 }

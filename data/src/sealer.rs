@@ -12,8 +12,8 @@ use crate::packet::{
 };
 use crate::ring::{KeyRing, SendKey};
 
-/// How long one data key is sent under at most. Shorter costs a wrap and an unwrap each; longer lets a new member read
-/// packets from before its join, since it is the generation it gets the key of.
+/// How long one data key is sent under at most. Shorter costs everybody a wrap and an unwrap each; longer lets a member
+/// evicted in another subgroup, where this sender's own key does not change, read on for as long.
 pub const GENERATION_TIME: Duration = Duration::from_millis(50);
 
 /// Seals an application's payloads as data packets.
@@ -182,5 +182,49 @@ impl Generation {
         };
         outer.wrapped = key_wrap(&data_key::wrap_key(&key.key, key.state, &outer, stream), &data_key);
         Self { number, state: key.state, began: now, data_key, header: header(&outer, &inner) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crypto::Suite;
+    use protocol::{Epoch, GroupId, Inst, SenderId, SubgroupId, Term};
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    fn sealer() -> Sealer {
+        let mut ring =
+            KeyRing::empty(Suite::Aes256Ctr, GroupId::from_bytes([1; 16]), SubgroupId(2), SenderId(3));
+        let state = StateId { term: Term(1), inst: Inst(1), epoch: Epoch(1) };
+        ring.send.push(SendKey { state, key: Secret::new([4; 32]), from: Instant::ZERO, until: None });
+        let mut sealer = Sealer::new(Box::new(ChaCha12Rng::seed_from_u64(5)), [6; 16]);
+        sealer.set_ring(&ring);
+        sealer
+    }
+
+    #[test]
+    fn a_counter_at_its_end_begins_a_new_stream_and_never_wraps() {
+        let (mut sealer, mut out) = (sealer(), Vec::new());
+        let first = sealer.seal(Instant::ZERO, b"", &mut out).expect("a key is held");
+        sealer.stream.as_mut().expect("begun").next_sequence = u64::MAX - 1;
+        let last = sealer.seal(Instant::ZERO, b"", &mut out).expect("a key is held");
+        assert_eq!((last.stream, last.sequence), (first.stream, u64::MAX - 1));
+        let second = sealer.seal(Instant::ZERO, b"", &mut out).expect("a key is held");
+        assert_ne!(second.stream, first.stream);
+        assert_eq!((second.generation, second.sequence), (0, 0));
+
+        sealer.stream.as_mut().expect("begun").generation.number = u32::MAX;
+        let third = sealer.seal(Instant::ZERO + GENERATION_TIME, b"", &mut out).expect("a key is held");
+        assert_ne!(third.stream, second.stream);
+        assert_eq!((third.generation, third.sequence), (0, 0));
+    }
+
+    #[test]
+    fn a_sealer_moves_between_threads() {
+        fn sent<T: Send>(_: &T) {}
+        sent(&sealer());
+        sent(&crate::Opener::new());
     }
 }

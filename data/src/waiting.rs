@@ -83,3 +83,42 @@ impl Waiting {
         (all().count(), self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use protocol::Epoch;
+
+    use super::*;
+
+    const KEY: KeyName = KeyName { id: 1, epoch: Epoch(9) };
+
+    fn source(n: usize) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], n as u16))
+    }
+
+    #[test]
+    fn a_flood_of_waiting_packets_stays_within_its_bounds() {
+        let (mut waiting, now) = (Waiting::default(), Instant::ZERO);
+        assert_eq!(
+            (0..1_000).filter(|_| waiting.push(now, source(1), KEY, b"x")).count(),
+            MAX_WAITING_PER_SOURCE
+        );
+        assert!(
+            (0..10_000).filter(|n| waiting.push(now, source(*n), KEY, b"x")).count() < MAX_WAITING_PACKETS
+        );
+        assert_eq!(waiting.sizes().0, MAX_WAITING_PACKETS);
+        waiting.release(|_| false);
+        assert!(!waiting.push(now, source(1), KEY, b"x"), "released ones still take room");
+        assert_eq!(std::iter::from_fn(|| waiting.next()).count(), MAX_WAITING_PACKETS);
+        assert_eq!(waiting.sizes(), (0, 0));
+
+        let large = vec![0; 60_000];
+        assert_eq!((0..200).filter(|n| waiting.push(now, source(*n), KEY, &large)).count(), 5);
+        assert!(waiting.sizes().1 <= MAX_WAITING_BYTES);
+        assert_eq!(waiting.expire(now + WAITING_TIME - Duration::from_micros(1)), 0);
+        assert_eq!(waiting.expire(now + WAITING_TIME), 5);
+        assert_eq!(waiting.sizes(), (0, 0));
+    }
+}

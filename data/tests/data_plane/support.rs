@@ -60,12 +60,12 @@ pub(crate) const fn empty(place: Place, own: SenderId) -> KeyRing {
 /// The ring of `own` that holds one state for good.
 pub(crate) fn steady(place: Place, own: SenderId, epoch: u32) -> KeyRing {
     let mut ring = empty(place, own);
-    first(&mut ring, epoch);
+    first_of(&mut ring, epoch);
     ring
 }
 
 /// Puts the first state into a ring.
-pub(crate) fn first(ring: &mut KeyRing, epoch: u32) {
+pub(crate) fn first_of(ring: &mut KeyRing, epoch: u32) {
     let place = Place { suite: ring.suite, group: ring.group, subgroup: ring.subgroup };
     let (state, key) = (state(epoch), group_key(place, state(epoch)));
     ring.send.push(SendKey { state, key: key.clone(), from: Instant::ZERO, until: None });
@@ -77,7 +77,7 @@ pub(crate) fn switch(ring: &mut KeyRing, epoch: u32, seen: Instant, hard: bool, 
     let timing = Timing::default();
     let activation = seen + timing.activation(hard);
     let cut = activation + timing.cut(hard);
-    first(ring, epoch);
+    first_of(ring, epoch);
     let state = state(epoch);
     for key in ring.send.iter_mut().filter(|key| key.state < state) {
         key.until = Some(key.until.map_or(activation, |until| until.min(activation)));
