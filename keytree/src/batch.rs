@@ -30,7 +30,8 @@ impl Batch {
 /// One member to admit.
 #[derive(Clone, Debug)]
 pub struct Join {
-    /// The leaf it was given, from [`KeyTree::lowest_free`](crate::KeyTree::lowest_free).
+    /// The leaf it was given, from [`KeyTree::lowest_free`](crate::KeyTree::lowest_free). The tree keeps room for every
+    /// leaf up to the highest: some 50 bytes each.
     pub reg_no: RegNo,
     /// Its leaf secret, shared by this member and the manager alone.
     pub leaf: Secret<32>,

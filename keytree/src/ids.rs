@@ -109,7 +109,7 @@ impl Degree {
 
     /// The parent of a node. Every node has one here; whether the tree is that high is the tree's affair.
     pub fn parent(self, node: Position) -> Position {
-        Position { level: node.level + 1, index: node.index / u32::from(self.0) }
+        Position { level: node.level.saturating_add(1), index: node.index / u32::from(self.0) }
     }
 
     /// Which child of its parent a node is: 0 .. degree.
@@ -117,13 +117,16 @@ impl Degree {
         (node.index % u32::from(self.0)) as u8
     }
 
-    /// The child of a node in one slot.
+    /// The child of a node in one slot; the index saturates outside any tree.
     ///
     /// # Panics
     /// At level 0, which has no children.
     pub fn child(self, node: Position, slot: u8) -> Position {
         assert!(node.level > 0, "a leaf has no children");
-        Position { level: node.level - 1, index: node.index * u32::from(self.0) + u32::from(slot) }
+        Position {
+            level: node.level - 1,
+            index: node.index.saturating_mul(u32::from(self.0)).saturating_add(slot.into()),
+        }
     }
 
     /// The reg-nos of the leaves below a node (of a leaf: itself), occupied or not, cut at [`RegNo::MAX`].

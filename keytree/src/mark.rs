@@ -53,8 +53,8 @@ pub(crate) fn mark(tree: &KeyTree, leaves: Vec<Mark>, height: u8, refresh_root: 
 fn raise(tree: &KeyTree, level: u8, height: u8, lower: &[Mark]) -> Vec<Mark> {
     let degree = u32::from(tree.degree().get());
     let mut marks = Vec::with_capacity(lower.len() + 1);
-    // A new root right above an old one that the batch does not change: it has no joiner below, but needs a key.
-    if level == tree.height() + 1 && tree.root().is_some() && lower.iter().all(|mark| mark.index >= degree) {
+    // A new root right above an old one that the batch does not change: nobody joins below, but it needs a key.
+    if level == tree.height() + 1 && lower.iter().all(|mark| mark.index >= degree) {
         marks.push(Mark::blank(0));
     }
     for children in lower.chunk_by(|a, b| a.index / degree == b.index / degree) {

@@ -105,7 +105,7 @@ struct Message {
 /// A way to spoil a message, and what is wrong then.
 type Spoiler = (&'static str, fn(&mut Message));
 
-const SPOILERS: [Spoiler; 17] = [
+const SPOILERS: [Spoiler; 18] = [
     ("entries out of reach", |message| message.targets[0].entries = 0..10_000),
     ("entries backwards", |message| message.targets[0].entries = Range { start: 5, end: 2 }),
     ("a target twice", |message| message.targets.push(message.targets[0].clone())),
@@ -117,6 +117,7 @@ const SPOILERS: [Spoiler; 17] = [
     }),
     ("too many steps", |message| message.entries.iter_mut().for_each(|entry| entry.wrapping.steps += 5_000)),
     ("no entries", |message| message.targets.iter_mut().for_each(|target| target.entries = 0..0)),
+    ("a chain without its child", |message| message.targets = message.targets.split_off(1)),
     ("a root never made", |message| message.root = Version { base: Epoch(99), steps: 0 }),
     ("entries cut short", |message| message.seal(&[0; 5])),
     ("entries of zeros", |message| message.seal(&[0; 40])),
