@@ -3,25 +3,39 @@
 //! Everything below this crate is told the time and handed what arrives; here is where both come from.
 
 mod clock;
+mod connections;
+mod driver;
+mod group;
 mod listener;
+mod manager;
+mod node;
 mod pki;
 mod process;
+mod receiving;
+mod sending;
 mod sockets;
 mod store_thread;
+mod threads;
 mod tls;
 
 pub use clock::{Clock, unix_now};
+pub use driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
+pub use group::{Group, GroupHandle, JoinError, MemberOptions, StartError, group_id};
 pub use listener::{AdmissionCounters, AdmissionLimits, AdmissionSnapshot, Listener};
+pub use manager::{Manager, ManagerError, ManagerHandle, ManagerOptions};
 pub use pki::{
     Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,
     read_certificates,
 };
 pub use process::{HardenError, harden};
+pub use receiving::Message;
+pub use sending::{SendError, SentAs};
 pub use sockets::{
     Interface, InterfaceError, MulticastSocket, SendCounters, SendFault, SendSnapshot, SocketError,
     UnicastSocket,
 };
 pub use store_thread::{StoreReport, StoreThread, SubmitError};
+pub use threads::Threads;
 pub use tls::{
     Connection, Expect, FrameCodec, Frames, HandshakeLimits, MAX_FRAME, RefusedBy, TlsConfig, TlsConfigError,
     TlsPeer, TlsRefusal, TlsRefused, TlsStream, accept, connect, frames, require_role,

@@ -78,7 +78,7 @@ impl Gsm {
             }
             self.depart(older, Departure::Replaced);
         }
-        self.registrar.admitted(conn);
+        self.registrar.admitted(now, conn);
         let Offer { join, grant, keys } = offer;
         let entry = JoinedEntry {
             reg_no: grant.reg_no,

@@ -234,6 +234,11 @@ impl Gsm {
         }
     }
 
+    /// What it was started with; the rekey interval is the one in force.
+    pub const fn config(&self) -> &GsmConfig {
+        &self.config
+    }
+
     /// The registration of the manager's own node.
     pub const fn own_sender(&self) -> SenderId {
         self.own

@@ -16,6 +16,8 @@ use crate::policy::Policy;
 const MAX_SESSIONS: usize = 4_096;
 /// From the connection to the confirmation.
 const SESSION_DEADLINE: Duration = Duration::from_secs(5);
+/// From the confirmation on: the record must become durable, and the member closes when it has its answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How far a registration is.
 #[derive(Debug)]
@@ -151,10 +153,11 @@ impl Registrar {
     }
 
     /// The node of this connection was admitted; its leaf is on the member list now.
-    pub(crate) fn admitted(&mut self, conn: ConnId) {
+    pub(crate) fn admitted(&mut self, now: Instant, conn: ConnId) {
         if let Some(session) = self.sessions.get_mut(&conn)
             && let Stage::AwaitConfirm(offer) = std::mem::replace(&mut session.stage, Stage::Admitted)
         {
+            session.deadline = now + ANSWER_DEADLINE;
             self.offered.remove(&offer.grant.reg_no);
         }
     }
@@ -168,21 +171,14 @@ impl Registrar {
         Some(session.peer)
     }
 
-    /// The next deadline of a registration that is not admitted.
+    /// The next deadline of a registration.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.unfinished().map(|(_, deadline)| deadline).min()
+        self.sessions.values().map(|session| session.deadline).min()
     }
 
     /// The registrations whose deadline has passed.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<ConnId> {
-        self.unfinished().filter(|(_, deadline)| *deadline <= now).map(|(conn, _)| conn).collect()
-    }
-
-    fn unfinished(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        self.sessions
-            .iter()
-            .filter(|(_, session)| !matches!(session.stage, Stage::Admitted))
-            .map(|(conn, session)| (*conn, session.deadline))
+        self.sessions.iter().filter(|(_, session)| session.deadline <= now).map(|(conn, _)| *conn).collect()
     }
 }
 

@@ -168,7 +168,7 @@ fn contents(
                 activation: terms.activation,
                 key_check: terms.key_check,
                 policy: terms.policy,
-                iv: staged.iv().clone(),
+                iv: *staged.iv(),
             };
             (header, share.body)
         })

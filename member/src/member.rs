@@ -353,6 +353,12 @@ impl Member {
     }
 }
 
+impl AsMut<Self> for Member {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 impl Machine for Member {
     type Event = MemberEvent;
 

@@ -278,8 +278,10 @@ impl Rejected {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Malformed | Self::Version | Self::Suite | Self::BadMac | Self::NotAuthentic => Blame::Bytes,
+            Self::UnknownSender => Blame::Bytes,
             Self::OtherGroup | Self::NotForUs | Self::Stale | Self::Duplicate => Blame::Nobody,
-            Self::OutOfPlace | Self::UnknownConnection | Self::UnknownSender | Self::Refused => Blame::Peer,
+            Self::UnknownConnection => Blame::Nobody,
+            Self::OutOfPlace | Self::Refused => Blame::Peer,
             Self::OverBudget | Self::Busy => Blame::Ourselves,
         }
     }

@@ -1,0 +1,391 @@
+//! The driver of one machine: a loop that hands in what happens and carries out what the machine asks for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use data::KeyRing;
+use protocol::{Commit, DataHint, Input, Instant, Lane, Machine, Rejected, Transmit};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::connections::{Connections, Told};
+use crate::sockets::{Interface, MulticastSocket, UnicastSocket};
+use crate::store_thread::{StoreReport, StoreThread};
+use crate::tls::Connection;
+
+/// Datagrams taken in one turn of the loop, so that a flood cannot keep timers and requests waiting.
+const MAX_BURST: usize = 64;
+/// The longest datagram received; one byte more than any of ours tells a longer one.
+const RECEIVE_BUFFER: usize = 65_536;
+/// Requests of applications and operators that may wait.
+const MAX_REQUESTS: usize = 64;
+
+/// What an event of a machine means to its driver, besides being told to the application.
+pub enum Effect<'a> {
+    /// Nothing.
+    None,
+    /// The data plane gets these keys.
+    Keys(&'a KeyRing),
+    /// The subgroup is multicast on these addresses: listen there.
+    Listen(Listen),
+}
+
+/// Where a subgroup is multicast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Control messages.
+    pub control: SocketAddr,
+    /// Data.
+    pub data: SocketAddr,
+    /// How many hops multicast may go.
+    pub ttl: u8,
+}
+
+/// A machine this driver can run: it says which of its events concern the driver.
+pub trait Driven: Machine<Event: Clone + Send + 'static> + Send + 'static {
+    /// What an event means to the driver.
+    fn effect(event: &Self::Event) -> Effect<'_>;
+
+    /// Where the machine listens from its start on, if it needs no event for it.
+    fn listens_at_start(&self) -> Option<Listen> {
+        None
+    }
+}
+
+/// Something to be done with the machine, between two inputs.
+type Request<M> = Box<dyn FnOnce(&mut M, Instant) + Send>;
+
+/// A way to talk to a machine that a driver runs. Cheap to clone.
+pub struct MachineHandle<M: Driven> {
+    requests: mpsc::Sender<Request<M>>,
+    events: broadcast::Sender<M::Event>,
+}
+
+/// The machine's driver has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the node has stopped")]
+pub struct Stopped;
+
+impl<M: Driven> Clone for MachineHandle<M> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone(), events: self.events.clone() }
+    }
+}
+
+impl<M: Driven> std::fmt::Debug for MachineHandle<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MachineHandle")
+    }
+}
+
+impl<M: Driven> MachineHandle<M> {
+    /// Runs `ask` on the machine's thread and brings its answer back.
+    pub async fn call<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut M, Instant) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let request: Request<M> = Box::new(move |machine, now| drop(answer.send(ask(machine, now))));
+        self.requests.send(request).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// The machine's events from now on. A reader that falls far behind misses the oldest and is told so.
+    pub fn events(&self) -> broadcast::Receiver<M::Event> {
+        self.events.subscribe()
+    }
+}
+
+/// What the driver counts; readable at any time.
+#[derive(Debug, Default)]
+pub struct DriverCounters {
+    /// Inputs taken.
+    pub taken: AtomicU64,
+    /// Inputs the machine rejected, for whatever reason.
+    pub rejected: AtomicU64,
+    /// How late the latest timer was, in microseconds; the worst since the start.
+    pub worst_lateness: AtomicU64,
+}
+
+/// Everything a machine is driven with.
+pub(crate) struct Parts<M: Driven> {
+    pub(crate) machine: M,
+    pub(crate) interface: Interface,
+    pub(crate) unicast: UnicastSocket,
+    pub(crate) connections: Connections,
+    pub(crate) told: mpsc::Receiver<Told>,
+    /// Connections from the listener, for a machine that has one.
+    pub(crate) accepted: Option<mpsc::Receiver<Connection>>,
+    /// The journal, for a machine that keeps one.
+    pub(crate) store: Option<(StoreThread, mpsc::Receiver<StoreReport>)>,
+    pub(crate) hints: mpsc::Receiver<DataHint>,
+}
+
+/// What the driver tells the data plane.
+pub(crate) struct Outlets {
+    pub(crate) keys: watch::Sender<Arc<KeyRing>>,
+    pub(crate) place: watch::Sender<Option<Listen>>,
+}
+
+/// One machine and everything around it.
+pub(crate) struct Driver<M: Driven> {
+    parts: Parts<M>,
+    outlets: Outlets,
+    control: Option<MulticastSocket>,
+    requests: mpsc::Receiver<Request<M>>,
+    events: broadcast::Sender<M::Event>,
+    counters: Arc<DriverCounters>,
+    clock: Clock,
+    buffer: Vec<u8>,
+}
+
+/// What woke the loop.
+enum Woken<M> {
+    Timer,
+    Store(Option<StoreReport>),
+    Request(Option<Request<M>>),
+    Told(Told),
+    Accepted(Connection),
+    Datagram(Lane, usize, SocketAddr),
+    Hint(DataHint),
+    Nothing,
+    Stop,
+}
+
+impl<M: Driven> Driver<M> {
+    pub(crate) fn new(parts: Parts<M>, outlets: Outlets) -> (Self, MachineHandle<M>, Arc<DriverCounters>) {
+        let (sender, requests) = mpsc::channel(MAX_REQUESTS);
+        let (events, _) = broadcast::channel(4_096);
+        let counters = Arc::new(DriverCounters::default());
+        let handle = MachineHandle { requests: sender, events: events.clone() };
+        let driver = Self {
+            parts,
+            outlets,
+            control: None,
+            requests,
+            events,
+            counters: Arc::clone(&counters),
+            clock: Clock,
+            buffer: vec![0; RECEIVE_BUFFER],
+        };
+        (driver, handle, counters)
+    }
+
+    /// Runs until `stop` is cancelled, then makes what was recorded durable and returns.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        if let Some(place) = self.parts.machine.listens_at_start() {
+            self.listen(place);
+        }
+        loop {
+            self.drain().await;
+            match self.wait(&stop).await {
+                Woken::Stop => break,
+                woken => self.on_woken(woken),
+            }
+        }
+        self.drain().await;
+        if let Some((thread, reports)) = self.parts.store.take() {
+            thread.stop(reports).await;
+        }
+    }
+
+    /// Waits for the next thing to happen. Timers first, so that a flood of datagrams makes no alarm late.
+    async fn wait(&mut self, stop: &CancellationToken) -> Woken<M> {
+        let deadline = self.parts.machine.poll_timeout();
+        let (clock, control) = (self.clock, self.control.as_ref());
+        let (head, tail) = self.buffer.split_at_mut(RECEIVE_BUFFER / 2);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Woken::Stop,
+            () = due(clock, deadline) => Woken::Timer,
+            report = reported(&mut self.parts.store) => Woken::Store(report),
+            request = self.requests.recv() => Woken::Request(request),
+            Some(told) = self.parts.told.recv() => Woken::Told(told),
+            received = heard(control, head) => datagram(Lane::Control, received),
+            received = self.parts.unicast.recv(tail) => datagram(Lane::Unicast, received),
+            Some(connection) = accepted(&mut self.parts.accepted) => Woken::Accepted(connection),
+            Some(hint) = self.parts.hints.recv() => Woken::Hint(hint),
+        }
+    }
+
+    fn on_woken(&mut self, woken: Woken<M>) {
+        let now = self.clock.now();
+        match woken {
+            Woken::Timer => {
+                let due = self.parts.machine.poll_timeout().unwrap_or(now);
+                let late = u64::try_from(now.saturating_since(due).as_micros()).unwrap_or(u64::MAX);
+                self.counters.worst_lateness.fetch_max(late, Ordering::Relaxed);
+                self.parts.machine.handle_timeout(now);
+            }
+            Woken::Store(Some(StoreReport::Stored { upto })) => {
+                self.input(now, Input::Stored { upto: Commit(upto) });
+            }
+            Woken::Store(Some(StoreReport::StoreFailed { why })) => {
+                tracing::error!(%why, "the store failed: read-only from here on");
+                self.input(now, Input::StoreFailed);
+            }
+            Woken::Store(None) => {
+                self.parts.store = None;
+                self.input(now, Input::StoreFailed);
+            }
+            Woken::Request(Some(request)) => request(&mut self.parts.machine, now),
+            Woken::Told(told) => self.on_told(now, told),
+            Woken::Accepted(connection) => {
+                let (conn, peer) = self.parts.connections.accepted(connection);
+                self.input(now, Input::Accepted { conn, peer });
+            }
+            Woken::Datagram(lane, len, from) => self.on_datagrams(now, lane, len, from),
+            Woken::Hint(hint) => self.input(now, Input::Hint(hint)),
+            Woken::Request(None) | Woken::Nothing | Woken::Stop => {}
+        }
+    }
+
+    fn on_told(&mut self, now: Instant, told: Told) {
+        match told {
+            Told::Opened(conn, peer) => self.input(now, Input::Opened { conn, peer: *peer }),
+            Told::Frame(conn, bytes) => self.input(now, Input::Frame { conn, bytes: &bytes }),
+            Told::Closed(conn, why) => {
+                self.parts.connections.close(conn);
+                self.input(now, Input::Closed { conn, why });
+            }
+        }
+    }
+
+    /// Hands in the datagram that woke the loop and the rest of its burst.
+    fn on_datagrams(&mut self, now: Instant, lane: Lane, len: usize, from: SocketAddr) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let (head, tail) = buffer.split_at_mut(RECEIVE_BUFFER / 2);
+        let room = if lane == Lane::Control { head } else { tail };
+        self.input(now, Input::Datagram { lane, from, bytes: &room[..len] });
+        for _ in 1..MAX_BURST {
+            let next = match (lane, &self.control) {
+                (Lane::Control, Some(control)) => control.try_recv(room),
+                (Lane::Control, None) => break,
+                (Lane::Unicast, _) => self.parts.unicast.try_recv(room),
+            };
+            let Ok((len, from)) = next else { break };
+            self.input(now, Input::Datagram { lane, from, bytes: &room[..len] });
+        }
+        self.buffer = buffer;
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>) {
+        match self.parts.machine.handle_input(now, input) {
+            Ok(()) => self.counters.taken.fetch_add(1, Ordering::Relaxed),
+            Err(rejected) => {
+                log_rejected(rejected);
+                self.counters.rejected.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+
+    /// Carries out what the machine asks for: records first, then transmits, then events.
+    async fn drain(&mut self) {
+        while let Some(record) = self.parts.machine.poll_record() {
+            let record = storage::Record { commit: record.commit.0, bytes: record.bytes };
+            let kept = self.parts.store.as_ref().is_some_and(|(thread, _)| thread.append(record).is_ok());
+            if !kept {
+                let now = self.clock.now();
+                self.input(now, Input::StoreFailed);
+            }
+        }
+        while let Some(transmit) = self.parts.machine.poll_transmit() {
+            self.transmit(transmit).await;
+        }
+        while let Some(event) = self.parts.machine.poll_event() {
+            self.on_event(event);
+        }
+    }
+
+    async fn transmit(&mut self, transmit: Transmit) {
+        match transmit {
+            // What the network does not take is counted by the socket; the protocol repairs it like any loss.
+            Transmit::Multicast { to, ttl, bytes } => {
+                drop(self.parts.unicast.multicast(&bytes, to, ttl).await)
+            }
+            Transmit::Unicast { to, bytes } => drop(self.parts.unicast.send(&bytes, to).await),
+            Transmit::Open { conn, to, expect } => self.parts.connections.open(conn, to, expect),
+            Transmit::Frame { conn, bytes } => {
+                if !self.parts.connections.frame(conn, bytes) {
+                    let now = self.clock.now();
+                    self.input(now, Input::Closed { conn, why: protocol::CloseReason::ByPeer });
+                }
+            }
+            Transmit::Close { conn } => self.parts.connections.close(conn),
+        }
+    }
+
+    fn on_event(&mut self, event: M::Event) {
+        match M::effect(&event) {
+            Effect::None => {}
+            Effect::Keys(ring) => drop(self.outlets.keys.send_replace(Arc::new(ring.clone()))),
+            Effect::Listen(place) => self.listen(place),
+        }
+        // Nobody listening is in order.
+        drop(self.events.send(event));
+    }
+
+    /// Listens on a subgroup's addresses. A failure is said and leaves the node deaf to multicast, as a cut cable
+    /// would: it shows as a silent manager.
+    fn listen(&mut self, place: Listen) {
+        match MulticastSocket::join(place.control, &self.parts.interface) {
+            Ok(socket) => self.control = Some(socket),
+            Err(error) => tracing::error!(%error, "cannot listen on the subgroup's control address"),
+        }
+        self.outlets.place.send_replace(Some(place));
+    }
+}
+
+/// Until the deadline; for ever when there is none.
+async fn due(clock: Clock, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reported(store: &mut Option<(StoreThread, mpsc::Receiver<StoreReport>)>) -> Option<StoreReport> {
+    match store {
+        Some((_, reports)) => reports.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn accepted(listener: &mut Option<mpsc::Receiver<Connection>>) -> Option<Connection> {
+    match listener {
+        Some(listener) => listener.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn heard(control: Option<&MulticastSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+    match control {
+        Some(control) => control.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn datagram<M>(lane: Lane, received: std::io::Result<(usize, SocketAddr)>) -> Woken<M> {
+    match received {
+        Ok((len, from)) => Woken::Datagram(lane, len, from),
+        Err(error) => {
+            tracing::debug!(%error, "a socket reported an error");
+            Woken::Nothing
+        }
+    }
+}
+
+/// Remote junk is worth a debug line at most; what an authenticated peer does wrong is worth a warning.
+fn log_rejected(rejected: Rejected) {
+    match rejected.blame() {
+        protocol::Blame::Peer => {
+            tracing::warn!(reason = %rejected, "an authenticated peer broke the protocol")
+        }
+        protocol::Blame::Ourselves => tracing::warn!(reason = %rejected, "input refused for lack of room"),
+        protocol::Blame::Bytes | protocol::Blame::Nobody => {
+            tracing::trace!(reason = %rejected, "input dropped")
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The application's door: join a group, send to it, receive from it, leave it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Ed25519Verifier, Signer};
+use data::{KeyRing, OpenCounters};
+use member::{Ending, Member, MemberConfig, MemberEvent, Place};
+use protocol::{CloseReason, GroupId, Refusal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::timeout;
+
+use crate::driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
+use crate::node::{Node, NodeKeys, Setup, system_randomness};
+use crate::pki::{Credentials, PkiError};
+use crate::receiving::Message;
+use crate::sending::{SendError, Sending, SentAs};
+use crate::sockets::{Interface, InterfaceError, SocketError, UnicastSocket};
+use crate::threads::Threads;
+use crate::tls::{TlsConfig, TlsConfigError};
+
+/// How long [`Group::leave`] waits for the manager's word.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Driven for Member {
+    fn effect(event: &MemberEvent) -> Effect<'_> {
+        match event {
+            MemberEvent::KeyRing(ring) => Effect::Keys(ring),
+            MemberEvent::Granted(place) => {
+                Effect::Listen(Listen { control: place.control, data: place.data, ttl: place.ttl })
+            }
+            _ => Effect::None,
+        }
+    }
+}
+
+/// What a member is started with.
+#[derive(Clone)]
+pub struct MemberOptions {
+    /// The group's name.
+    pub group: String,
+    /// Certificate, key and authority.
+    pub credentials: Credentials,
+    /// Registrars to try in order.
+    pub gsm: Vec<SocketAddr>,
+    /// The network interface.
+    pub interface: Interface,
+}
+
+/// Why a node could not be started. All of it is found before anything is sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The credentials are of no use.
+    #[error(transparent)]
+    Credentials(#[from] PkiError),
+    /// TLS cannot be set up with them.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// No such network interface.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// A UDP socket could not be set up.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The registrar's TCP port could not be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// A group as an application sees it (DESIGN 9): messages in, messages out; keys come and go unseen.
+///
+/// Dropping it stops the node without leaving: the manager then misses its keepalives. [`Group::leave`] is the polite
+/// way out.
+pub struct Group<M: Driven<Event = MemberEvent> = Member> {
+    node: Node<M>,
+    messages: mpsc::Receiver<Message>,
+    events: broadcast::Receiver<MemberEvent>,
+    place: Option<Place>,
+}
+
+/// Why a node is not in, although it was asked to be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A manager said no.
+    #[error("refused by {registrar}: {why}")]
+    Refused {
+        /// Which registrar.
+        registrar: SocketAddr,
+        /// Why.
+        why: Refusal,
+    },
+    /// TLS refused one of the two, or no registrar could be reached. The node keeps trying.
+    #[error("{registrar}: {why}")]
+    Unreachable {
+        /// Which registrar.
+        registrar: SocketAddr,
+        /// Why.
+        why: CloseReason,
+    },
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Group {
+    /// Starts a member and begins to look for the group's manager. It returns at once; [`Group::joined`] waits until
+    /// the node is in. Called within any tokio runtime.
+    pub fn join(threads: &Threads, options: MemberOptions) -> Result<Self, StartError> {
+        Self::join_as(threads, options, |member| member)
+    }
+}
+
+impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
+    /// Like [`Group::join`], with the member inside another machine, for a program that looks into it (the
+    /// demonstration's adversary does).
+    pub fn join_as(
+        threads: &Threads,
+        options: MemberOptions,
+        wrap: impl FnOnce(Member) -> M,
+    ) -> Result<Self, StartError> {
+        let keys = NodeKeys::generate();
+        let config = MemberConfig {
+            group: group_id(&options.group, &options.credentials)?,
+            registrars: options.gsm,
+            signing: keys.signing.public_key(),
+            exchange: keys.exchange,
+            verifier: Arc::new(Ed25519Verifier),
+        };
+        let group = config.group;
+        let tls = TlsConfig::new(&options.credentials)?;
+        let unicast = {
+            let control = threads.control();
+            let _control = control.enter();
+            UnicastSocket::bind(&options.interface, 0)?
+        };
+        let mut member = Member::new(config, system_randomness());
+        member.join(crate::Clock.now());
+        let setup = Setup { tls, interface: options.interface, unicast, accepted: None, store: None };
+        let (node, messages) = Node::start(threads, setup, wrap(member), group)?;
+        let events = node.machine.events();
+        Ok(Self { node, messages, events, place: None })
+    }
+
+    /// Waits until the node holds a group key, and says where it is. Meanwhile the node goes from registrar to
+    /// registrar; `Err` tells why one of them did not take it, and calling again goes on waiting.
+    pub async fn joined(&mut self) -> Result<Place, JoinError> {
+        loop {
+            match self.next_event().await? {
+                MemberEvent::Installed { .. } => {
+                    if let Some(place) = &self.place {
+                        return Ok(place.clone());
+                    }
+                }
+                MemberEvent::Refused { registrar, why } => return Err(JoinError::Refused { registrar, why }),
+                MemberEvent::Unreachable { registrar, why } => {
+                    return Err(JoinError::Unreachable { registrar, why });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends one message to everyone in the group. While a key switch is under way it waits for the key, up to four
+    /// seconds. At most [`data::MAX_PAYLOAD`] bytes.
+    pub async fn send(&self, payload: &[u8]) -> Result<SentAs, SendError> {
+        self.node.send(payload).await
+    }
+
+    /// The next message; `None` when the node has stopped. Each is delivered once, in the order of arrival.
+    pub async fn recv(&mut self) -> Option<Message> {
+        self.messages.recv().await
+    }
+
+    /// Leaves: the manager takes the node out with its next key update. Returns whether the manager said so.
+    pub async fn leave(self) -> bool {
+        let mut events = self.node.machine.events();
+        let asked = self.node.machine.call(|machine, now| machine.as_mut().leave(now)).await;
+        let ended = async {
+            loop {
+                match events.recv().await {
+                    Ok(MemberEvent::Ended(how)) => return how == Ending::Left,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return false,
+                }
+            }
+        };
+        let acknowledged = asked.is_ok() && timeout(LEAVE_DEADLINE, ended).await.unwrap_or(false);
+        self.node.stop().await;
+        acknowledged
+    }
+
+    /// Stops the node without leaving.
+    pub async fn stop(self) {
+        self.node.stop().await;
+    }
+
+    /// What happens to the node, from now on.
+    pub fn events(&self) -> broadcast::Receiver<MemberEvent> {
+        self.node.machine.events()
+    }
+
+    /// A handle that outlives borrowing the group, for status and control.
+    pub fn handle(&self) -> GroupHandle<M> {
+        GroupHandle::of(&self.node)
+    }
+
+    async fn next_event(&mut self) -> Result<MemberEvent, Stopped> {
+        loop {
+            match self.events.recv().await {
+                Ok(MemberEvent::Granted(place)) => self.place = Some(place),
+                Ok(event) => return Ok(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return Err(Stopped),
+            }
+        }
+    }
+}
+
+/// What a daemon needs of a node while somebody else reads its messages.
+pub struct GroupHandle<M: Driven = Member> {
+    machine: MachineHandle<M>,
+    counters: Arc<DriverCounters>,
+    opened: watch::Receiver<OpenCounters>,
+    keys: watch::Receiver<Arc<KeyRing>>,
+    sending: Arc<Sending>,
+}
+
+impl<M: Driven> Clone for GroupHandle<M> {
+    fn clone(&self) -> Self {
+        Self {
+            machine: self.machine.clone(),
+            counters: Arc::clone(&self.counters),
+            opened: self.opened.clone(),
+            keys: self.keys.clone(),
+            sending: Arc::clone(&self.sending),
+        }
+    }
+}
+
+impl<M: Driven> GroupHandle<M> {
+    pub(crate) fn of(node: &Node<M>) -> Self {
+        Self {
+            machine: node.machine.clone(),
+            counters: Arc::clone(&node.counters),
+            opened: node.opened.clone(),
+            keys: node.keys.clone(),
+            sending: node.sending(),
+        }
+    }
+
+    /// The machine.
+    pub const fn machine(&self) -> &MachineHandle<M> {
+        &self.machine
+    }
+
+    /// What the driver counted.
+    pub fn driver_counters(&self) -> &DriverCounters {
+        &self.counters
+    }
+
+    /// What the data plane received and dropped, at most a fifth of a second old.
+    pub fn data_counters(&self) -> OpenCounters {
+        self.opened.borrow().clone()
+    }
+
+    /// The data plane's keys, and word of every change.
+    pub fn keys(&self) -> watch::Receiver<Arc<KeyRing>> {
+        self.keys.clone()
+    }
+
+    /// See [`Group::send`].
+    pub async fn send(&self, payload: &[u8]) -> Result<SentAs, SendError> {
+        self.sending.send(payload).await
+    }
+}
+
+/// The group's identifier: its name under its authority.
+pub fn group_id(name: &str, credentials: &Credentials) -> Result<GroupId, PkiError> {
+    Ok(GroupId::derive(name, &credentials.authority_key()?))
+}

@@ -1,0 +1,297 @@
+//! The operator's door: run a manager, look at it, evict, rekey, tune.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Ed25519Signer, Label, Secret, Signer, Suite, hash};
+use gsm::{AccessList, Departure, Gsm, GsmConfig, GsmEvent, GsmStatus, Listed, RequestError};
+use keytree::Degree;
+use protocol::{Domain, GroupId, StateId, SubgroupId, Timing};
+use storage::Store;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::clock::Clock;
+use crate::driver::{Driven, DriverCounters, Effect, Listen, Stopped};
+use crate::group::{GroupHandle, StartError, group_id};
+use crate::listener::{AdmissionCounters, AdmissionLimits, Listener};
+use crate::node::{Node, NodeKeys, Setup, system_randomness};
+use crate::pki::Credentials;
+use crate::receiving::Message;
+use crate::sockets::{Interface, UnicastSocket};
+use crate::store_thread::StoreThread;
+use crate::threads::Threads;
+use crate::tls::{Connection, Expect, TlsConfig};
+
+/// Connections through TLS that may wait for the machine.
+const MAX_ACCEPTED: usize = 256;
+
+impl Driven for Gsm {
+    fn effect(event: &GsmEvent) -> Effect<'_> {
+        match event {
+            GsmEvent::KeyRing(ring) => Effect::Keys(ring),
+            _ => Effect::None,
+        }
+    }
+
+    fn listens_at_start(&self) -> Option<Listen> {
+        let config = self.config();
+        Some(Listen { control: config.control, data: config.data, ttl: config.ttl })
+    }
+}
+
+/// What a manager is started with.
+pub struct ManagerOptions {
+    /// The group's name.
+    pub group: String,
+    /// Certificate, key and authority. The certificate must allow the manager role.
+    pub credentials: Credentials,
+    /// The network interface.
+    pub interface: Interface,
+    /// The TCP port of the registrar, on the interface's address; 0 lets the kernel choose.
+    pub port: u16,
+    /// The UDP port of the control address.
+    pub control_port: u16,
+    /// The UDP port of the data address.
+    pub data_port: u16,
+    /// The subgroup's multicast address; `None` derives one from group and subgroup, within 239.192.0.0/14.
+    pub address: Option<IpAddr>,
+    /// How many hops multicast may go.
+    pub ttl: u8,
+    /// The cipher suite.
+    pub suite: Suite,
+    /// The key tree's degree.
+    pub degree: Degree,
+    /// The largest key update packet.
+    pub packet_size: usize,
+    /// The group's times.
+    pub timing: Timing,
+    /// Who may register.
+    pub access: AccessList,
+    /// Where the journal goes.
+    pub store: Box<dyn Store>,
+}
+
+/// A running manager: the subgroup's key server, and its own node as a member.
+pub struct Manager {
+    node: Node<Gsm>,
+    messages: mpsc::Receiver<Message>,
+    registrar: SocketAddr,
+    admission: Arc<AdmissionCounters>,
+    store: &'static str,
+}
+
+/// What an operator may ask of a manager. Cheap to clone.
+#[derive(Clone)]
+pub struct ManagerHandle {
+    group: GroupHandle<Gsm>,
+    registrar: SocketAddr,
+    admission: Arc<AdmissionCounters>,
+    store: &'static str,
+}
+
+/// Why an eviction or another request was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// It cannot be done.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Manager {
+    /// Starts a manager of a new subgroup. Called within any tokio runtime.
+    pub async fn start(threads: &Threads, options: ManagerOptions) -> Result<Self, StartError> {
+        let tls = TlsConfig::new(&options.credentials)?;
+        let group = group_id(&options.group, &options.credentials)?;
+        let wanted = SocketAddr::new(options.interface.address(), options.port);
+        let listener = listen(threads, wanted, tls.clone()).await?;
+        let registrar =
+            listener.address().map_err(|source| StartError::Listen { address: wanted, source })?;
+        let admission = listener.counters();
+        let unicast = {
+            let control = threads.control();
+            let _control = control.enter();
+            UnicastSocket::bind(&options.interface, 0)?
+        };
+        let config = gsm_config(&options, group, &tls, unicast.address())?;
+        let store = options.store.describe().as_str();
+        let journal = StoreThread::start(options.store).map_err(StartError::Thread)?;
+        let mut rng = system_randomness();
+        let signer = Ed25519Signer::from_seed(&Secret::random(&mut *rng));
+        let gsm = Gsm::start(Clock.now(), config, Box::new(signer), rng);
+        let (accepted_by, accepted) = mpsc::channel::<Connection>(MAX_ACCEPTED);
+        let setup = Setup {
+            tls,
+            interface: options.interface,
+            unicast,
+            accepted: Some(accepted),
+            store: Some(journal),
+        };
+        let (node, messages) = Node::start(threads, setup, gsm, group)?;
+        threads.tls().spawn(listener.run(accepted_by, node.stop_token()));
+        Ok(Self { node, messages, registrar, admission, store })
+    }
+
+    /// Where members register.
+    pub const fn registrar(&self) -> SocketAddr {
+        self.registrar
+    }
+
+    /// A handle for the operator's requests.
+    pub fn handle(&self) -> ManagerHandle {
+        ManagerHandle {
+            group: GroupHandle::of(&self.node),
+            registrar: self.registrar,
+            admission: Arc::clone(&self.admission),
+            store: self.store,
+        }
+    }
+
+    /// The next message its own node received; `None` when it has stopped.
+    pub async fn recv(&mut self) -> Option<Message> {
+        self.messages.recv().await
+    }
+
+    /// Stops in order. Its members keep their keys.
+    pub async fn stop(self) {
+        self.node.stop().await;
+    }
+}
+
+impl ManagerHandle {
+    /// The node, for sending, counters and events.
+    pub const fn group(&self) -> &GroupHandle<Gsm> {
+        &self.group
+    }
+
+    /// Where members register.
+    pub const fn registrar(&self) -> SocketAddr {
+        self.registrar
+    }
+
+    /// What happened at the registrar's door, before any machine saw it.
+    pub fn admission(&self) -> &AdmissionCounters {
+        &self.admission
+    }
+
+    /// Which engine keeps the journal.
+    pub const fn store(&self) -> &'static str {
+        self.store
+    }
+
+    /// How the manager is.
+    pub async fn status(&self) -> Result<GsmStatus, Stopped> {
+        self.group.machine().call(|gsm, now| gsm.status(now)).await
+    }
+
+    /// The members, by leaf.
+    pub async fn members(&self) -> Result<Vec<Listed>, Stopped> {
+        self.group.machine().call(|gsm, _| gsm.members().cloned().collect()).await
+    }
+
+    /// Evicts a member, and returns when the eviction is durable and the key update that shuts it out has gone out:
+    /// the state from which on it reads nothing.
+    pub async fn evict(&self, identity: &str) -> Result<StateId, ManagerError> {
+        let mut events = self.events();
+        let name = identity.to_owned();
+        self.group.machine().call(move |gsm, now| gsm.evict(now, &name)).await??;
+        let mut durable = false;
+        loop {
+            match events.recv().await {
+                Ok(GsmEvent::Departed { identity: gone, why: Departure::Evicted, .. })
+                    if gone == identity =>
+                {
+                    durable = true;
+                }
+                Ok(GsmEvent::Rekeyed(summary)) if durable && summary.hard => return Ok(summary.state),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return Err(Stopped.into()),
+            }
+        }
+    }
+
+    /// Cuts what waits now, and returns what the key update did and cost.
+    pub async fn rekey(&self) -> Result<gsm::RekeySummary, Stopped> {
+        let mut events = self.events();
+        self.group.machine().call(|gsm, now| gsm.rekey(now)).await?;
+        loop {
+            match events.recv().await {
+                Ok(GsmEvent::Rekeyed(summary)) => return Ok(summary),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return Err(Stopped),
+            }
+        }
+    }
+
+    /// Sets the rekey interval.
+    pub async fn set_rekey_interval(&self, interval: Duration) -> Result<(), ManagerError> {
+        Ok(self.group.machine().call(move |gsm, now| gsm.set_rekey_interval(now, interval)).await??)
+    }
+
+    /// What happens at the manager, from now on.
+    pub fn events(&self) -> broadcast::Receiver<GsmEvent> {
+        self.group.machine().events()
+    }
+
+    /// What the driver counted.
+    pub fn driver_counters(&self) -> &DriverCounters {
+        self.group.driver_counters()
+    }
+}
+
+async fn listen(threads: &Threads, address: SocketAddr, tls: TlsConfig) -> Result<Listener, StartError> {
+    let bound = threads
+        .tls()
+        .spawn(Listener::bind(address, tls, Expect::AnyRole, AdmissionLimits::default()))
+        .await
+        .map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
+    bound.map_err(|source| StartError::Listen { address, source })
+}
+
+fn gsm_config(
+    options: &ManagerOptions,
+    group: GroupId,
+    tls: &TlsConfig,
+    address: SocketAddr,
+) -> Result<GsmConfig, StartError> {
+    let own = tls.own();
+    if !own.roles.manager {
+        return Err(StartError::Setting(format!(
+            "the certificate of {} does not carry the manager role: issue one with it",
+            own.identity
+        )));
+    }
+    let mut rng = system_randomness();
+    let subgroup = SubgroupId(rng.next_u64());
+    let domain = Domain { suite: options.suite, group, subgroup };
+    let local = options.address.unwrap_or_else(|| derived_address(&domain));
+    let keys = NodeKeys::generate();
+    Ok(GsmConfig {
+        group,
+        subgroup,
+        suite: options.suite,
+        degree: options.degree,
+        identity: own.identity.clone(),
+        certificate: own.fingerprint,
+        signing: keys.signing.public_key(),
+        exchange: keys.exchange,
+        control: SocketAddr::new(local, options.control_port),
+        data: SocketAddr::new(local, options.data_port),
+        address,
+        ttl: options.ttl,
+        packet_size: options.packet_size,
+        timing: options.timing,
+        access: options.access.clone(),
+    })
+}
+
+/// The subgroup's address where no server hands one out: within 239.192.0.0/14, the organization-local scope of RFC
+/// 2365, by a hash of group and subgroup. Keys, not addresses, separate groups, so two that meet only cost traffic.
+fn derived_address(domain: &Domain) -> IpAddr {
+    let digest =
+        hash(domain.suite, Label::LocalAddress, &[domain.group.as_bytes(), &domain.subgroup.0.to_be_bytes()]);
+    IpAddr::V4(Ipv4Addr::new(239, 192 | (digest[0] & 0x03), digest[1], digest[2]))
+}

@@ -1,0 +1,139 @@
+//! What members and managers have in common: sockets, threads, the data plane, and an orderly end.
+
+use std::sync::Arc;
+
+use crypto::{ExchangePublic, ExchangeSecret, Secret};
+use data::{KeyRing, OpenCounters, Sealer};
+use protocol::{GroupId, SenderId, SubgroupId};
+use rand_core::CryptoRng;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connections::Connections;
+use crate::driver::{Driven, Driver, DriverCounters, MachineHandle, Outlets, Parts};
+use crate::receiving::{MAX_UNREAD, Message, Receiving};
+use crate::sending::{SendError, Sending, SentAs};
+use crate::sockets::{Interface, SocketError, UnicastSocket};
+use crate::store_thread::{StoreReport, StoreThread};
+use crate::threads::Threads;
+use crate::tls::{Connection, TlsConfig};
+
+/// What a node is set up with before its machine exists.
+pub(crate) struct Setup {
+    pub(crate) tls: TlsConfig,
+    pub(crate) interface: Interface,
+    /// The node's own port, already bound, since a manager announces it.
+    pub(crate) unicast: UnicastSocket,
+    pub(crate) accepted: Option<mpsc::Receiver<Connection>>,
+    pub(crate) store: Option<(StoreThread, mpsc::Receiver<StoreReport>)>,
+}
+
+/// A running node: a machine with its driver, and the data plane beside it.
+pub(crate) struct Node<M: Driven> {
+    pub(crate) machine: MachineHandle<M>,
+    pub(crate) counters: Arc<DriverCounters>,
+    pub(crate) opened: watch::Receiver<OpenCounters>,
+    pub(crate) keys: watch::Receiver<Arc<KeyRing>>,
+    sending: Arc<Sending>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl<M: Driven> Node<M> {
+    /// Starts driver and data plane around `machine`. Messages for the application come out of the receiver.
+    pub(crate) fn start(
+        threads: &Threads,
+        setup: Setup,
+        machine: M,
+        group: GroupId,
+    ) -> Result<(Self, mpsc::Receiver<Message>), SocketError> {
+        let Setup { tls, interface, unicast, accepted, store } = setup;
+        let (connections, told) = Connections::new(tls, threads.tls());
+        let nothing = KeyRing::empty(crypto::Suite::default(), group, SubgroupId(0), SenderId(0));
+        let (keys, keys_seen) = watch::channel(Arc::new(nothing));
+        let (place, place_seen) = watch::channel(None);
+        let (hints, hinted) = mpsc::channel(4);
+        let (messages, unread) = mpsc::channel(MAX_UNREAD);
+        let (counted, opened) = watch::channel(OpenCounters::default());
+        let data_socket = {
+            let _data = threads.data().enter();
+            UnicastSocket::bind(&interface, 0)?
+        };
+        let receiving = Receiving {
+            interface: interface.clone(),
+            keys: keys_seen.clone(),
+            place: place_seen.clone(),
+            messages,
+            hints,
+            counters: counted,
+        };
+        let sealer = Sealer::new(system_randomness(), boot_id());
+        let sending = Arc::new(Sending::new(sealer, data_socket, keys_seen.clone(), place_seen));
+        let parts = Parts { machine, interface, unicast, connections, told, accepted, store, hints: hinted };
+        let (driver, machine, counters) = Driver::new(parts, Outlets { keys, place });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn_on(driver.run(stop.clone()), &threads.control());
+        tasks.spawn_on(receiving.run(stop.clone()), &threads.data());
+        Ok((Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks }, unread))
+    }
+
+    /// See [`Sending::send`].
+    pub(crate) async fn send(&self, payload: &[u8]) -> Result<SentAs, SendError> {
+        self.sending.send(payload).await
+    }
+
+    /// The sending half, for a handle.
+    pub(crate) fn sending(&self) -> Arc<Sending> {
+        Arc::clone(&self.sending)
+    }
+
+    /// The token that stops the node, for what runs beside it.
+    pub(crate) fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Stops in order: what was recorded is made durable. A manager that stops does not end its group (DESIGN 8).
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<M: Driven> Drop for Node<M> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The system's randomness, as machines and sealers are handed it.
+pub(crate) fn system_randomness() -> Box<dyn CryptoRng + Send> {
+    Box::new(rand_core::UnwrapErr(getrandom::SysRng))
+}
+
+/// The node's keys as a member: a signing key and an X25519 key, made anew at each start and never stored.
+pub(crate) struct NodeKeys {
+    pub(crate) signing: crypto::Ed25519Signer,
+    pub(crate) exchange: ExchangePublic,
+}
+
+impl NodeKeys {
+    pub(crate) fn generate() -> Self {
+        let mut rng = system_randomness();
+        Self {
+            signing: crypto::Ed25519Signer::from_seed(&Secret::random(&mut *rng)),
+            exchange: ExchangeSecret::from_bytes(Secret::random(&mut *rng)).public_key(),
+        }
+    }
+}
+
+/// The kernel's name for this boot; random bytes where it tells none.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    match u128::from_str_radix(&digits, 16) {
+        Ok(id) if digits.len() == 32 => id.to_be_bytes(),
+        _ => *Secret::<16>::random(&mut *system_randomness()).expose(),
+    }
+}
