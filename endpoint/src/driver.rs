@@ -303,9 +303,11 @@ impl<M: Driven> Driver<M> {
         match transmit {
             // What the network does not take is counted by the socket; the protocol repairs it like any loss.
             Transmit::Multicast { to, ttl, bytes } => {
-                drop(self.parts.unicast.multicast(&bytes, to, ttl).await)
+                let _ = self.parts.unicast.multicast(&bytes, to, ttl).await;
             }
-            Transmit::Unicast { to, bytes } => drop(self.parts.unicast.send(&bytes, to).await),
+            Transmit::Unicast { to, bytes } => {
+                let _ = self.parts.unicast.send(&bytes, to).await;
+            }
             Transmit::Open { conn, to, expect } => self.parts.connections.open(conn, to, expect),
             Transmit::Frame { conn, bytes } => {
                 if !self.parts.connections.frame(conn, bytes) {

@@ -11,6 +11,7 @@ use protocol::{CloseReason, GroupId, Refusal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
 use crate::node::{Node, NodeKeys, Setup, system_randomness};
 use crate::pki::{Credentials, PkiError};
@@ -22,6 +23,9 @@ use crate::tls::{TlsConfig, TlsConfigError};
 
 /// How long [`Group::leave`] waits for the manager's word.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much later than this node another one of the LAN may have seen a new state.
+const SETTLING: Duration = Duration::from_millis(50);
 
 impl Driven for Member {
     fn effect(event: &MemberEvent) -> Effect<'_> {
@@ -149,21 +153,25 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
             UnicastSocket::bind(&options.interface, 0)?
         };
         let mut member = Member::new(config, system_randomness());
-        member.join(crate::Clock.now());
+        member.join(Clock.now());
         let setup = Setup { tls, interface: options.interface, unicast, accepted: None, store: None };
         let (node, messages) = Node::start(threads, setup, wrap(member), group)?;
         let events = node.machine.events();
         Ok(Self { node, messages, events, place: None })
     }
 
-    /// Waits until the node holds a group key, and says where it is. Meanwhile the node goes from registrar to
-    /// registrar; `Err` tells why one of them did not take it, and calling again goes on waiting.
+    /// Waits until the node is in and the others send under a key it holds, and says where it is.
+    ///
+    /// Holding a key is not enough: others go on under the one before until the new state activates. Meanwhile the node
+    /// goes from registrar to registrar; `Err` tells why one of them did not take it, and calling again goes on
+    /// waiting.
     pub async fn joined(&mut self) -> Result<Place, JoinError> {
         loop {
             match self.next_event().await? {
                 MemberEvent::Installed { .. } => {
-                    if let Some(place) = &self.place {
-                        return Ok(place.clone());
+                    if let Some(place) = self.place.clone() {
+                        self.activated().await;
+                        return Ok(place);
                     }
                 }
                 MemberEvent::Refused { registrar, why } => return Err(JoinError::Refused { registrar, why }),
@@ -217,6 +225,22 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
     /// A handle that outlives borrowing the group, for status and control.
     pub fn handle(&self) -> GroupHandle<M> {
         GroupHandle::of(&self.node)
+    }
+
+    /// Until the first key held is the one that is sent under, here and at nodes that saw the state a little later.
+    async fn activated(&self) {
+        let mut keys = self.node.keys.clone();
+        loop {
+            let first = keys.borrow_and_update().send.first().map(|key| key.from);
+            let Some(from) = first else { return };
+            if Clock.now() >= from + SETTLING {
+                return;
+            }
+            tokio::select! {
+                () = Clock.sleep_until(from + SETTLING) => {}
+                changed = keys.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     async fn next_event(&mut self) -> Result<MemberEvent, Stopped> {

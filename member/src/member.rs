@@ -168,11 +168,12 @@ impl Member {
     /// Carries the outcome of a message on: events, repair, timers.
     fn on_effect(&mut self, now: Instant, effect: Effect) {
         let Some(membership) = &self.membership else { return };
-        if let Some((state, hard)) = effect.installed {
-            self.outbox.tell(MemberEvent::Installed { state, hard });
-        }
+        // The data plane first: whoever hears that a state is held may rely on its key being in use.
         if effect.ring {
             self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
+        }
+        if let Some((state, hard)) = effect.installed {
+            self.outbox.tell(MemberEvent::Installed { state, hard });
         }
         match membership.missing() {
             Some((wanted, _)) => {

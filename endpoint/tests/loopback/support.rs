@@ -1,0 +1,92 @@
+//! A manager and members on loopback: real sockets, real TLS, real certificates.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use conclave::{
+    Authority, Credentials, Group, Interface, IssueRequest, KeyKind, Manager, ManagerOptions, MemberOptions,
+    Threads,
+};
+use crypto::{Roles, Suite};
+use gsm::AccessList;
+use keytree::Degree;
+use member::Place;
+use protocol::Timing;
+use storage::{MemoryStore, Store};
+
+/// Every wait of a test ends here, so that a bug fails the test instead of hanging it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// The name of the group of every test; groups are told apart by their authorities.
+pub(crate) const GROUP: &str = "loopback";
+
+/// An authority and what runs under it.
+pub(crate) struct Site {
+    pub(crate) authority: Authority,
+    pub(crate) threads: Threads,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let authority = Authority::create("test", KeyKind::P256, Duration::from_secs(3_600)).unwrap();
+        Self { authority, threads: Threads::start().unwrap() }
+    }
+
+    pub(crate) fn credentials(&self, identity: &str, roles: Roles) -> Credentials {
+        issue(&self.authority, identity, roles)
+    }
+
+    pub(crate) fn manager_options(&self) -> ManagerOptions {
+        ManagerOptions {
+            group: GROUP.to_owned(),
+            credentials: self.credentials("gsm.example", Roles { member: true, manager: true, maa: false }),
+            interface: Interface::resolve("lo").unwrap(),
+            port: 0,
+            control_port: 7_401,
+            data_port: 7_402,
+            address: None,
+            ttl: 1,
+            suite: Suite::default(),
+            degree: Degree::default(),
+            packet_size: protocol::limits::MAX_DATAGRAM,
+            timing: Timing { rekey_interval: Duration::from_millis(300), ..Timing::default() },
+            access: AccessList::default(),
+            store: Box::new(MemoryStore::new()),
+        }
+    }
+
+    pub(crate) async fn manager(&self) -> Manager {
+        Manager::start(&self.threads, self.manager_options()).await.unwrap()
+    }
+
+    pub(crate) async fn manager_with_store(&self, store: Box<dyn Store>) -> Manager {
+        Manager::start(&self.threads, ManagerOptions { store, ..self.manager_options() }).await.unwrap()
+    }
+
+    pub(crate) fn member(&self, identity: &str, registrar: SocketAddr) -> Group {
+        self.member_with(self.credentials(identity, MEMBER), registrar)
+    }
+
+    pub(crate) fn member_with(&self, credentials: Credentials, registrar: SocketAddr) -> Group {
+        let interface = Interface::resolve("lo").unwrap();
+        let options = MemberOptions { group: GROUP.to_owned(), credentials, gsm: vec![registrar], interface };
+        Group::join(&self.threads, options).unwrap()
+    }
+}
+
+/// The roles of a plain member.
+pub(crate) const MEMBER: Roles = Roles { member: true, manager: false, maa: false };
+
+pub(crate) fn issue(authority: &Authority, identity: &str, roles: Roles) -> Credentials {
+    let request = IssueRequest::new(identity.parse().unwrap(), roles, Duration::from_secs(3_600));
+    authority.issue(&request).unwrap().into_credentials()
+}
+
+/// Waits until the member is in.
+pub(crate) async fn joined(group: &mut Group) -> Place {
+    within(group.joined()).await.unwrap()
+}
+
+/// Awaits `what`, and fails the test when it takes too long.
+pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("took too long")
+}
