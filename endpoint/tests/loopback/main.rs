@@ -1,5 +1,8 @@
-//! End to end on loopback: real processes' parts, one property a file.
+//! End to end on loopback: real sockets, real TLS, real certificates; one property a file.
 
 mod support;
 
+mod fifty_members;
 mod one_stream_many_readers;
+mod refused_nodes;
+mod slow_store;

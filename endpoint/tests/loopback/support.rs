@@ -12,7 +12,7 @@ use gsm::AccessList;
 use keytree::Degree;
 use member::Place;
 use protocol::Timing;
-use storage::{MemoryStore, Store};
+use storage::MemoryStore;
 
 /// Every wait of a test ends here, so that a bug fails the test instead of hanging it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -56,10 +56,6 @@ impl Site {
 
     pub(crate) async fn manager(&self) -> Manager {
         Manager::start(&self.threads, self.manager_options()).await.unwrap()
-    }
-
-    pub(crate) async fn manager_with_store(&self, store: Box<dyn Store>) -> Manager {
-        Manager::start(&self.threads, ManagerOptions { store, ..self.manager_options() }).await.unwrap()
     }
 
     pub(crate) fn member(&self, identity: &str, registrar: SocketAddr) -> Group {

@@ -1,0 +1,114 @@
+//! Who must not get in does not, hears why, is counted, and gets no key.
+
+use std::time::Duration;
+
+use conclave::{Authority, Credentials, IssueRequest, JoinError, KeyKind, Manager, ManagerOptions, unix_now};
+use crypto::Roles;
+use gsm::{AccessList, AccessRule, GsmEvent};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use protocol::Refusal;
+
+use crate::support::{MEMBER, Site, issue, joined, within};
+
+const NO_ROLE: Roles = Roles { member: false, manager: false, maa: false };
+const MAA: Roles = Roles { member: false, manager: false, maa: true };
+
+/// Tries to join with these credentials and returns the words the member's operator reads.
+async fn refusal(site: &Site, manager: &Manager, credentials: Credentials) -> String {
+    let mut member = site.member_with(credentials, manager.registrar());
+    let error = within(member.joined()).await.unwrap_err();
+    let handle = member.handle();
+    assert!(handle.keys().borrow().receive.is_empty(), "a refused node holds no key");
+    within(member.stop()).await;
+    error.to_string()
+}
+
+/// How often the manager's door refused for this reason.
+fn refused(manager: &Manager, reason: &str) -> u64 {
+    manager.handle().admission().snapshot().refused.get(reason).copied().unwrap_or(0)
+}
+
+fn validity(from: i64, until: i64) -> IssueRequest {
+    let mut request = IssueRequest::new("node.example".parse().unwrap(), MEMBER, Duration::from_secs(60));
+    (request.not_before, request.not_after) = (unix_now() + from, unix_now() + until);
+    request
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_qualify_gets_no_key_and_both_sides_know_why() {
+    let site = Site::new();
+    let manager = site.manager().await;
+    let stranger = Authority::create("stranger", KeyKind::P256, Duration::from_secs(60)).unwrap();
+    let expired = site.authority.issue(&validity(-7_200, -3_600)).unwrap().into_credentials();
+    let early = site.authority.issue(&validity(3_000, 3_600)).unwrap().into_credentials();
+
+    let no_role = refusal(&site, &manager, site.credentials("norole.example", NO_ROLE)).await;
+    assert!(no_role.contains("lacks the role"), "{no_role}");
+    assert!(refused(&manager, "wrong_role") > 0);
+
+    let foreign = refusal(&site, &manager, issue(&stranger, "node.example", MEMBER)).await;
+    assert!(foreign.contains("not from the group's authority"), "{foreign}");
+    let expired = refusal(&site, &manager, expired).await;
+    assert!(expired.contains("has expired"), "{expired}");
+    assert!(refused(&manager, "expired") > 0);
+    let early = refusal(&site, &manager, early).await;
+    assert!(early.contains("not valid yet"), "{early}");
+    assert!(refused(&manager, "not_yet_valid") > 0);
+    within(manager.stop()).await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_role_passes_tls_and_is_refused_by_the_registrar() {
+    let site = Site::new();
+    let manager = site.manager().await;
+    let mut events = manager.handle().events();
+    let mut node = site.member_with(site.credentials("maa.example", MAA), manager.registrar());
+    let error = within(node.joined()).await.unwrap_err();
+    assert!(matches!(error, JoinError::Refused { why: Refusal::NotCertified, .. }), "{error}");
+    assert_eq!(told(&mut events).await, ("maa.example".to_owned(), Refusal::NotCertified));
+    within(manager.stop()).await;
+}
+
+#[tokio::test]
+async fn a_denied_identity_is_told_so_and_the_manager_says_it_too() {
+    let site = Site::new();
+    let rules = [(false, "intruder.*"), (true, "*")];
+    let rules = rules.map(|(allow, pattern)| AccessRule { allow, pattern: pattern.to_owned() });
+    let options = ManagerOptions { access: AccessList::new(rules), ..site.manager_options() };
+    let manager = Manager::start(&site.threads, options).await.unwrap();
+    let mut events = manager.handle().events();
+    let denied = refusal(&site, &manager, site.credentials("intruder.example", MEMBER)).await;
+    assert!(denied.contains("access list"), "{denied}");
+    assert_eq!(told(&mut events).await, ("intruder.example".to_owned(), Refusal::Denied));
+    joined(&mut site.member("friend.example", manager.registrar())).await;
+    within(manager.stop()).await;
+}
+
+#[tokio::test]
+async fn a_tls_1_2_client_is_refused_on_both_sides_and_counted() {
+    let site = Site::new();
+    let manager = site.manager().await;
+    let registrar = manager.registrar();
+    let client = tokio::task::spawn_blocking(move || {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        let stream = std::net::TcpStream::connect(registrar).unwrap();
+        connector.build().connect("gsm.example", stream).unwrap_err().to_string()
+    });
+    let words = within(client).await.unwrap();
+    assert!(words.contains("protocol version"), "{words}");
+    let mut good = site.member("good.example", registrar);
+    joined(&mut good).await;
+    assert!(refused(&manager, "old_protocol") > 0);
+    within(manager.stop()).await;
+}
+
+/// The next refusal the manager tells of.
+async fn told(events: &mut tokio::sync::broadcast::Receiver<GsmEvent>) -> (String, Refusal) {
+    loop {
+        if let GsmEvent::Refused { identity, why, .. } = within(events.recv()).await.unwrap() {
+            return (identity, why);
+        }
+    }
+}
