@@ -1,0 +1,59 @@
+//! Running a command and reading figures out of what it prints.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// What a command printed, and whether it succeeded.
+pub(crate) struct Evidence {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+}
+
+impl Evidence {
+    /// Runs a command to its end. One that cannot be started has failed and printed nothing.
+    pub(crate) fn of(program: &str, arguments: &[&str]) -> Self {
+        eprintln!("$ {program} {}", arguments.join(" "));
+        let ran =
+            Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        match ran {
+            Ok(Output { status, stdout, .. }) => {
+                Self { success: status.success(), stdout: String::from_utf8_lossy(&stdout).into_owned() }
+            }
+            Err(error) => {
+                eprintln!("cannot run {program}: {error}");
+                Self { success: false, stdout: String::new() }
+            }
+        }
+    }
+
+    /// Runs the tests of a package whose names contain `filter`, in the release profile, showing what they print.
+    pub(crate) fn of_tests(package: &str, target: &str, filter: &str) -> Self {
+        let mut arguments = vec!["test", "--release", "--locked", "--package", package, "--test", target];
+        arguments.extend(["--", filter, "--nocapture", "--test-threads", "1"]);
+        Self::of("cargo", &arguments)
+    }
+
+    /// How many tests passed; `None` if one failed or none ran.
+    pub(crate) fn tests_passed(&self) -> Option<u64> {
+        let passed: u64 = self
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("test result: ok. "))
+            .filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+            .sum();
+        (self.success && passed > 0).then_some(passed)
+    }
+
+    /// The number a test printed on a line of its own after `name`.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        let line = self.stdout.lines().find(|line| line.split(' ').any(|word| word == name))?;
+        line.split(' ').skip_while(|word| *word != name).nth(1)?.parse().ok()
+    }
+
+    /// The object under `summary` in the last line.
+    pub(crate) fn summary(&self) -> Option<Value> {
+        let last = self.stdout.lines().rev().find(|line| !line.trim().is_empty())?;
+        serde_json::from_str::<Value>(last).ok()?.get("summary").cloned()
+    }
+}
