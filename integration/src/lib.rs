@@ -1,1 +1,32 @@
-//! integration
+//! A seeded world for Conclave's machines, and an oracle that looks on.
+//!
+//! [`World`] runs one [`gsm::Gsm`] and any number of [`member::Member`]s, unchanged, with their data planes, on a
+//! virtual clock and a LAN that delays, loses, doubles, reorders and replays. Everything in a run follows from its seed
+//! and its [`Scenario`], so a failing seed replays exactly. The [`Oracle`] keeps its own books and checks secrecy,
+//! agreement and delivery after each event, liveness at the end.
+//!
+//! Nothing here sleeps or reads a clock: an hour of the group's life takes seconds.
+
+mod connections;
+mod dice;
+mod driver;
+mod faults;
+mod lan;
+mod node;
+mod oracle;
+mod queue;
+mod scenario;
+mod setup;
+mod signatures;
+mod store;
+mod trace;
+mod world;
+
+pub use dice::Dice;
+pub use faults::{LanFaults, StoreFaults};
+pub use node::{Cast, Delivered, Honest, ManagerNode, MemberNode, NodeId, Receiver};
+pub use oracle::{Oracle, Property, Registered, Roll, Setting, Violation};
+pub use scenario::{Churn, Scenario};
+pub use signatures::{FakeSigner, FakeVerifier};
+pub use trace::{Kind, Line, Trace};
+pub use world::{Failure, Log, Report, World};

@@ -1,0 +1,389 @@
+//! The driver: carries out what machines ask for, and hands them what happens. The other one is tokio's, in `endpoint`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crypto::Roles;
+use data::SealError;
+use gsm::GsmEvent;
+use member::MemberEvent;
+use protocol::{CloseReason, ConnId, DatagramKind, Envelope, Input, Lane, Peer, Record, Rejected, Transmit};
+
+use crate::connections::End;
+use crate::lan::{self, Kept};
+use crate::node::{Delivered, Node, NodeEvent, NodeId};
+use crate::scenario::Churn;
+use crate::store::StoreReport;
+use crate::trace::Kind;
+use crate::world::{Happening, Socket, World};
+
+/// Payloads that wait for a key at one node; an application that sends more loses the newest.
+const MAX_UNSENT: usize = 256;
+/// How long a certificate of the simulation is still valid, whenever it is looked at.
+const VALID_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+impl World {
+    /// One event of the queue.
+    pub(crate) fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Datagram { node, socket, from, bytes } => {
+                self.note(node, Kind::Datagram, socket as u64, bytes.len() as u64);
+                match socket {
+                    Socket::Control => {
+                        self.input(node, Input::Datagram { lane: Lane::Control, from, bytes: &bytes })
+                    }
+                    Socket::Unicast => {
+                        self.input(node, Input::Datagram { lane: Lane::Unicast, from, bytes: &bytes })
+                    }
+                    Socket::Data => self.data(node, from, &bytes),
+                }
+            }
+            Happening::Accepted { end, peer } => self.on_conn(end, |conn| Input::Accepted { conn, peer }),
+            Happening::Opened { end, peer } => self.on_conn(end, |conn| Input::Opened { conn, peer }),
+            Happening::Frame { end, bytes } => self.on_conn(end, |conn| Input::Frame { conn, bytes: &bytes }),
+            Happening::Closed { end, why } => self.on_conn(end, |conn| Input::Closed { conn, why }),
+            Happening::Wake(node) => self.wake(node),
+            Happening::Committed => self.on_committed(),
+            Happening::Join(node) => self.join(node),
+            Happening::Churn(churn) => self.churn(churn),
+            Happening::Quiet => self.lan.faults = crate::faults::LanFaults::none(),
+            Happening::Packet => self.on_packet_due(),
+            Happening::Unsent(node) => self.send_waiting(node),
+        }
+    }
+
+    /// Drains a machine after anything was done to it: records, transmits, events; then its next timer.
+    pub(crate) fn settle(&mut self, id: NodeId) {
+        while let Some(record) = self.nodes[id.0].process.poll_record() {
+            self.on_record(id, &record);
+        }
+        while let Some(transmit) = self.nodes[id.0].process.poll_transmit() {
+            self.transmit(id, transmit);
+        }
+        while let Some(event) = self.nodes[id.0].process.poll_event() {
+            match event {
+                NodeEvent::Manager(event) => self.on_manager_event(event),
+                NodeEvent::Member(event) => self.on_member_event(id, event),
+            }
+        }
+        self.watch(id);
+        let next = self.nodes[id.0].process.poll_timeout().map(|at| at.max(self.now));
+        if next != self.nodes[id.0].wakes_at {
+            self.nodes[id.0].wakes_at = next;
+            if let Some(at) = next {
+                self.queue.push(at, Happening::Wake(id));
+            }
+        }
+    }
+
+    /// What a member holds now, its registration will have hoarded.
+    fn watch(&mut self, id: NodeId) {
+        let Some(member) = self.nodes[id.0].process.member() else { return };
+        if let (Some(path), Some(ring)) = (member.key_path(), &self.nodes[id.0].ring) {
+            self.oracle.on_path(ring.own, path);
+        }
+    }
+
+    fn input(&mut self, id: NodeId, input: Input<'_>) {
+        if !self.nodes[id.0].process.is_up() {
+            return;
+        }
+        let taken = self.nodes[id.0].process.handle_input(self.now, input);
+        if let Err(reason) = taken {
+            *self.log.rejected.entry(reason).or_default() += 1;
+            self.note(id, Kind::Rejected, reason_number(reason), 0);
+        }
+        self.settle(id);
+    }
+
+    fn on_conn<'a>(&mut self, end: End, input: impl FnOnce(ConnId) -> Input<'a>) {
+        if self.nodes[end.node.0].start != end.start {
+            return;
+        }
+        self.note(end.node, Kind::Connection, end.conn.0, 0);
+        self.input(end.node, input(end.conn));
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        if self.nodes[id.0].wakes_at != Some(self.now) {
+            return;
+        }
+        self.note(id, Kind::Timer, 0, 0);
+        self.nodes[id.0].wakes_at = None;
+        self.nodes[id.0].process.handle_timeout(self.now);
+        self.settle(id);
+    }
+
+    fn on_record(&mut self, id: NodeId, record: &Record) {
+        if id != NodeId::MANAGER {
+            return;
+        }
+        self.oracle.on_record(self.now, record);
+        if let Some(at) = self.store.append(self.now, record.commit) {
+            self.queue.push(at, Happening::Committed);
+        }
+    }
+
+    fn on_committed(&mut self) {
+        let (report, next) = self.store.finish(self.now);
+        if let Some(at) = next {
+            self.queue.push(at, Happening::Committed);
+        }
+        match report {
+            Some(StoreReport::Stored(upto)) => {
+                self.note(NodeId::MANAGER, Kind::Stored, upto.0, 0);
+                self.input(NodeId::MANAGER, Input::Stored { upto });
+            }
+            Some(StoreReport::Failed) => {
+                self.note(NodeId::MANAGER, Kind::Stored, u64::MAX, 0);
+                self.input(NodeId::MANAGER, Input::StoreFailed);
+            }
+            None => {}
+        }
+    }
+
+    fn transmit(&mut self, id: NodeId, transmit: Transmit) {
+        match transmit {
+            Transmit::Multicast { bytes, .. } => self.multicast(id, Socket::Control, bytes.into()),
+            Transmit::Unicast { to, bytes } => {
+                let Some(node) = self.ids().find(|node| self.nodes[node.0].address == to) else { return };
+                self.oracle.on_datagram(self.now, &bytes);
+                let bytes: Rc<[u8]> = bytes.into();
+                self.carry(id, node, Socket::Unicast, &bytes);
+                self.keep(id, Socket::Unicast, bytes);
+            }
+            Transmit::Open { conn, to, .. } => {
+                self.open(End { node: id, start: self.nodes[id.0].start, conn }, to)
+            }
+            Transmit::Frame { conn, bytes } => {
+                self.frame(End { node: id, start: self.nodes[id.0].start, conn }, bytes)
+            }
+            Transmit::Close { conn } => {
+                self.close(End { node: id, start: self.nodes[id.0].start, conn }, CloseReason::ByPeer);
+            }
+        }
+    }
+
+    /// To everybody who listens, the sender's own copy included.
+    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, bytes: Rc<[u8]>) {
+        if socket == Socket::Control {
+            if Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm) {
+                self.log.alarms.push(self.now);
+            }
+            self.oracle.on_datagram(self.now, &bytes);
+        }
+        let listeners: Vec<_> = self.ids().filter(|id| self.nodes[id.0].listening).collect();
+        for to in listeners {
+            self.carry(from, to, socket, &bytes);
+        }
+        self.keep(from, socket, bytes);
+    }
+
+    fn carry(&mut self, from: NodeId, to: NodeId, socket: Socket, bytes: &Rc<[u8]>) {
+        let source = self.nodes[from.0].address;
+        for delay in self.lan.arrivals() {
+            let datagram = Happening::Datagram { node: to, socket, from: source, bytes: Rc::clone(bytes) };
+            self.queue.push(self.now + delay, datagram);
+        }
+        if let Some((Kept { socket, from, bytes }, delay)) = self.lan.replayed() {
+            self.queue.push(self.now + delay, Happening::Datagram { node: to, socket, from, bytes });
+        }
+    }
+
+    fn keep(&mut self, from: NodeId, socket: Socket, bytes: Rc<[u8]>) {
+        let from = self.nodes[from.0].address;
+        self.lan.keep(Kept { socket, from, bytes });
+    }
+
+    /// Stands in for a TLS handshake: both ends learn who the other is, and a channel secret.
+    fn open(&mut self, caller: End, to: std::net::SocketAddr) {
+        let arrives = self.now + self.lan.stream_delay();
+        if to != lan::REGISTRAR {
+            let why = CloseReason::Unreachable("nobody listens there".into());
+            self.queue.push(arrives, Happening::Closed { end: caller, why });
+            return;
+        }
+        let channel = self.channel();
+        let answering = self.connections.open(caller, NodeId::MANAGER, self.nodes[0].start);
+        let peer = |id: NodeId| Peer {
+            identity: self.nodes[id.0].identity.clone(),
+            roles: Roles { member: true, manager: id == NodeId::MANAGER, maa: false },
+            certificate: self.nodes[id.0].certificate,
+            valid_for: VALID_FOR,
+            address: self.nodes[id.0].address,
+            channel: channel.clone(),
+        };
+        let (caller_seen, answering_seen) = (peer(caller.node), peer(NodeId::MANAGER));
+        self.queue.push(arrives, Happening::Accepted { end: answering, peer: caller_seen });
+        // The caller's first frame cannot arrive before it was accepted: it is sent later than this.
+        let answered = arrives + self.lan.stream_delay();
+        self.queue.push(answered, Happening::Opened { end: caller, peer: answering_seen });
+    }
+
+    fn frame(&mut self, from: End, bytes: Vec<u8>) {
+        if self.lan.breaks_connection() {
+            self.close(from, CloseReason::Unreachable("reset".into()));
+            self.queue.push(
+                self.now,
+                Happening::Closed { end: from, why: CloseReason::Unreachable("reset".into()) },
+            );
+            return;
+        }
+        let at = self.now + self.lan.stream_delay();
+        if let Some((end, at)) = self.connections.send(from, at) {
+            self.queue.push(at, Happening::Frame { end, bytes });
+        }
+    }
+
+    /// Ends a connection after what was sent over it before.
+    pub(crate) fn close(&mut self, from: End, why: CloseReason) {
+        let at = self.now + self.lan.stream_delay();
+        if let Some((end, at)) = self.connections.close(from, at) {
+            self.queue.push(at, Happening::Closed { end, why });
+        }
+    }
+
+    fn on_manager_event(&mut self, event: GsmEvent) {
+        match &event {
+            GsmEvent::KeyRing(ring) => {
+                let ring = ring.clone();
+                self.set_ring(NodeId::MANAGER, ring);
+                return;
+            }
+            GsmEvent::Rekeyed(summary) => {
+                self.note(
+                    NodeId::MANAGER,
+                    Kind::State,
+                    u64::from(summary.state.epoch.0),
+                    summary.entries as u64,
+                );
+                // The ring with the new key was told before.
+                self.oracle.on_rekeyed(self.now, summary);
+            }
+            _ => self.note(NodeId::MANAGER, Kind::Member, 0, 0),
+        }
+        self.log.manager.push((self.now, event));
+    }
+
+    fn on_member_event(&mut self, id: NodeId, event: MemberEvent) {
+        match &event {
+            MemberEvent::KeyRing(ring) => {
+                let ring = ring.clone();
+                self.set_ring(id, ring);
+                return;
+            }
+            MemberEvent::Granted(_) => self.nodes[id.0].listening = true,
+            MemberEvent::Installed { state, .. } => {
+                self.note(id, Kind::State, u64::from(state.epoch.0), 1);
+                if let Some(ring) = &self.nodes[id.0].ring {
+                    self.oracle.on_installed(self.now, ring.own, *state);
+                }
+            }
+            MemberEvent::Ended(_) => self.nodes[id.0].listening = false,
+            _ => {}
+        }
+        self.note(id, Kind::Member, 1, 0);
+        self.log.members.push((self.now, id, event));
+    }
+
+    fn set_ring(&mut self, id: NodeId, ring: data::KeyRing) {
+        self.oracle.on_ring(self.now, id, &ring);
+        let mut delivered = Vec::new();
+        let node = &mut self.nodes[id.0];
+        node.sealer.set_ring(&ring);
+        node.receiver.set_ring(self.now, &ring, &mut delivered);
+        node.ring = Some(ring);
+        self.deliver(id, delivered);
+        self.send_waiting(id);
+    }
+
+    fn data(&mut self, id: NodeId, from: std::net::SocketAddr, bytes: &[u8]) {
+        let node = &mut self.nodes[id.0];
+        if !node.process.is_up() || node.ring.is_none() {
+            return;
+        }
+        let mut delivered = Vec::new();
+        node.receiver.open(self.now, bytes, from, &mut delivered);
+        let hint = node.receiver.hint(self.now);
+        self.deliver(id, delivered);
+        if let Some(hint) = hint {
+            self.input(id, Input::Hint(hint));
+        }
+    }
+
+    fn deliver(&mut self, id: NodeId, delivered: Vec<Delivered>) {
+        for delivered in delivered {
+            self.note(id, Kind::Delivered, delivered.stream.0, delivered.sequence);
+            self.oracle.on_delivered(self.now, id, &delivered);
+            self.log.delivered.push((self.now, id, delivered));
+        }
+    }
+
+    /// An application somewhere sends, and another one will a while later.
+    fn on_packet_due(&mut self) {
+        let senders: Vec<_> = self.ids().filter(|id| self.nodes[id.0].ring.is_some()).collect();
+        if let Some(&id) = self.dice.pick(&senders) {
+            self.send(id);
+        }
+        let mean = Duration::from_secs(1) / u32::try_from(self.scenario.packets_per_second).unwrap_or(1);
+        let wait = self.dice.duration(Duration::ZERO, mean * 2);
+        self.queue.push(self.now + wait, Happening::Packet);
+    }
+
+    /// Sends what waits at a node, as far as there is a key to send under.
+    pub(crate) fn send_waiting(&mut self, id: NodeId) {
+        self.nodes[id.0].unsent.truncate(MAX_UNSENT);
+        while let Some(payload) = self.nodes[id.0].unsent.pop_front() {
+            let node = &mut self.nodes[id.0];
+            let Some(own) = node.ring.as_ref().map(|ring| ring.own) else { return };
+            let mut packet = Vec::new();
+            match node.sealer.seal(self.now, &payload, &mut packet) {
+                Ok(sealed) => {
+                    self.note(id, Kind::Sent, sealed.stream.0, sealed.sequence);
+                    self.log.sent.push((self.now, id, sealed));
+                    self.oracle.on_sent(self.now, own, &sealed, &payload, &packet);
+                    self.multicast(id, Socket::Data, packet.into());
+                }
+                Err(SealError::NoKey) => {
+                    node.unsent.push_front(payload);
+                    let again = node.sealer.next_key(self.now).filter(|at| *at > self.now);
+                    if let Some(at) = again {
+                        self.queue.push(at, Happening::Unsent(id));
+                    }
+                    return;
+                }
+                Err(SealError::TooLong { .. }) => {}
+            }
+        }
+    }
+
+    /// The scenario acts on a node drawn now.
+    fn churn(&mut self, churn: Churn) {
+        let fits = |node: &Node| match churn {
+            Churn::Join => !node.wanted && !node.evicted,
+            Churn::Leave | Churn::Restart | Churn::Crash => node.wanted,
+            Churn::Evict => node.process.member().is_some_and(|member| member.held().is_some()),
+            Churn::Rekey | Churn::SetInterval => true,
+        };
+        let fitting: Vec<_> = self.ids().skip(1).filter(|id| fits(&self.nodes[id.0])).collect();
+        let Some(&id) = self.dice.pick(&fitting) else { return };
+        match churn {
+            Churn::Join => self.join(id),
+            Churn::Leave => self.leave(id),
+            // Whether it is still a member by then is the manager's to say.
+            Churn::Evict => drop(self.evict(id)),
+            Churn::Restart => self.restart(id),
+            Churn::Crash => self.crash(id),
+            Churn::Rekey => self.rekey(),
+            Churn::SetInterval => {
+                let interval = self.dice.duration(Duration::from_millis(100), Duration::from_secs(3));
+                drop(self.set_rekey_interval(interval));
+            }
+        }
+    }
+}
+
+/// The reason's place in a fixed order, for the trace.
+const fn reason_number(reason: Rejected) -> u64 {
+    reason as u64
+}

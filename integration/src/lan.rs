@@ -1,0 +1,93 @@
+//! One LAN: every datagram meets the faults anew at each receiver.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::faults::LanFaults;
+use crate::node::NodeId;
+use crate::world::Socket;
+
+/// Datagrams kept to be replayed.
+const MAX_KEPT: usize = 2_048;
+
+/// A datagram that once was on the LAN.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) socket: Socket,
+    pub(crate) from: SocketAddr,
+    pub(crate) bytes: Rc<[u8]>,
+}
+
+/// The LAN.
+pub(crate) struct Lan {
+    pub(crate) faults: LanFaults,
+    dice: Dice,
+    kept: Vec<Kept>,
+    next: usize,
+}
+
+impl Lan {
+    pub(crate) const fn new(faults: LanFaults, dice: Dice) -> Self {
+        Self { faults, dice, kept: Vec::new(), next: 0 }
+    }
+
+    /// Keeps a datagram for whoever replays it later.
+    pub(crate) fn keep(&mut self, kept: Kept) {
+        if self.faults.replay == 0 {
+            return;
+        }
+        if self.kept.len() < MAX_KEPT {
+            self.kept.push(kept);
+        } else {
+            self.kept[self.next] = kept;
+            self.next = (self.next + 1) % MAX_KEPT;
+        }
+    }
+
+    /// After which times a datagram arrives at one receiver: none, one or two.
+    pub(crate) fn arrivals(&mut self) -> impl Iterator<Item = Duration> + use<> {
+        let lost = self.dice.chance(self.faults.loss);
+        let twice = self.dice.chance(self.faults.duplication);
+        let first = (!lost).then(|| self.faults.delay(&mut self.dice));
+        let second = (!lost && twice).then(|| self.faults.delay(&mut self.dice));
+        first.into_iter().chain(second)
+    }
+
+    /// An old datagram that arrives along with another one, and after which time.
+    pub(crate) fn replayed(&mut self) -> Option<(Kept, Duration)> {
+        if !self.dice.chance(self.faults.replay) {
+            return None;
+        }
+        let kept = self.dice.pick(&self.kept).cloned()?;
+        Some((kept, self.faults.delay(&mut self.dice)))
+    }
+
+    /// How long something takes over a connection; it is not lost there.
+    pub(crate) fn stream_delay(&mut self) -> Duration {
+        self.faults.delay(&mut self.dice)
+    }
+
+    /// Whether the frame that is being sent breaks its connection.
+    pub(crate) fn breaks_connection(&mut self) -> bool {
+        self.dice.chance(self.faults.broken_connection)
+    }
+}
+
+/// Where the subgroup's control messages are multicast.
+pub(crate) const CONTROL: SocketAddr = address(239, 192, 0, 1, 5_000);
+/// Where its data is.
+pub(crate) const DATA: SocketAddr = address(239, 192, 0, 1, 5_001);
+/// The manager's registrar.
+pub(crate) const REGISTRAR: SocketAddr = address(10, 0, 0, 1, 5_002);
+
+/// A node's unicast address.
+pub(crate) fn unicast(node: NodeId) -> SocketAddr {
+    let [high, low] = u16::try_from(node.0 + 1).unwrap_or(u16::MAX).to_be_bytes();
+    address(10, 0, high, low, 5_003)
+}
+
+const fn address(a: u8, b: u8, c: u8, d: u8, port: u16) -> SocketAddr {
+    SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+}

@@ -1,0 +1,80 @@
+//! One name, one thing.
+
+use std::collections::BTreeMap;
+
+use crypto::Secret;
+use gsm::RekeySummary;
+use protocol::{SenderId, StateId, UpdateHeader};
+
+use super::roll::Roll;
+use crate::node::NodeId;
+
+/// What each state id stood for when it was first seen.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    keys: BTreeMap<StateId, (NodeId, Secret<32>)>,
+    /// Each update's part that is the same in all its packets.
+    updates: BTreeMap<StateId, UpdateHeader>,
+    installed: BTreeMap<SenderId, StateId>,
+    rekeyed: Option<StateId>,
+}
+
+impl Agreement {
+    pub(crate) const fn new() -> Self {
+        Self { keys: BTreeMap::new(), updates: BTreeMap::new(), installed: BTreeMap::new(), rekeyed: None }
+    }
+
+    /// The group keys, as whoever had them first (the manager) holds them.
+    pub(crate) const fn keys(&self) -> &BTreeMap<StateId, (NodeId, Secret<32>)> {
+        &self.keys
+    }
+
+    /// A node holds `key` as the group key of `state`.
+    pub(crate) fn on_key(&mut self, node: NodeId, state: StateId, key: &Secret<32>) -> Result<(), String> {
+        let (first, held) = self.keys.entry(state).or_insert_with(|| (node, key.clone()));
+        if held == key {
+            Ok(())
+        } else {
+            Err(format!("{node:?} and {first:?} hold different keys of {state}"))
+        }
+    }
+
+    /// A packet of a key update went out.
+    pub(crate) fn on_update(&mut self, header: &UpdateHeader) -> Result<(), String> {
+        let common =
+            UpdateHeader { index: 0, first: keytree::RegNo(0), last: keytree::RegNo(0), ..header.clone() };
+        let first = self.updates.entry(header.state).or_insert_with(|| common.clone());
+        if *first == common { Ok(()) } else { Err(format!("two key updates lead to {}", header.state)) }
+    }
+
+    /// A registration holds a state.
+    pub(crate) fn on_installed(&mut self, sender: SenderId, state: StateId) -> Result<(), String> {
+        match self.installed.insert(sender, state) {
+            Some(before) if before >= state => Err(format!("{sender} went from {before} back to {state}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The manager says what it cut: its counts must be those of its journal.
+    pub(crate) fn on_rekeyed(&mut self, roll: &Roll, summary: &RekeySummary) -> Result<(), String> {
+        let state = summary.state;
+        if self.rekeyed.replace(state).is_some_and(|before| before >= state) {
+            return Err(format!("the manager cut {state} again"));
+        }
+        let Some(now) = roll.members(state) else { return Err(format!("{state} was cut unrecorded")) };
+        let empty = std::collections::BTreeSet::new();
+        let before = roll.before(state).map_or(&empty, |(_, members)| members);
+        let counts = (now.difference(before).count(), before.difference(now).count());
+        if counts != (summary.joins, summary.leaves) {
+            return Err(format!(
+                "{state} says {} joins, {} leaves; {counts:?} were recorded",
+                summary.joins, summary.leaves
+            ));
+        }
+        let hard = before.difference(now).any(|sender| roll.was_evicted(*sender));
+        if hard != summary.hard {
+            return Err(format!("{state} is hard: {}, evictions in it: {hard}", summary.hard));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Making a world: keys, identities, the first events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Secret, Signer, Verifier};
+use data::Sealer;
+use gsm::{AccessList, Gsm, GsmConfig};
+use keytree::TreeId;
+use member::{Member, MemberConfig};
+use protocol::{Domain, GroupId, Instant, SubgroupId};
+
+use crate::connections::Connections;
+use crate::dice::Dice;
+use crate::lan::{self, Lan};
+use crate::node::{Cast, Node, NodeId, Process};
+use crate::oracle::{Oracle, Setting};
+use crate::queue::Queue;
+use crate::scenario::Scenario;
+use crate::signatures::{FakeSigner, FakeVerifier};
+use crate::store::SimStore;
+use crate::trace::Trace;
+use crate::world::{Happening, Log, World};
+
+/// What every node of a run is told.
+pub(crate) struct Setup {
+    pub(crate) group: GroupId,
+    pub(crate) subgroup: SubgroupId,
+    pub(crate) verifier: Arc<dyn Verifier>,
+    /// Channel secrets of connections.
+    pub(crate) channels: Dice,
+}
+
+/// Builds the world of a seed.
+pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> World {
+    let mut dice = Dice::new(seed, "setup", 0);
+    let (signer, verifier) = signatures(&mut dice, scenario.real_signatures);
+    let group = GroupId::derive("world", &seed.to_be_bytes());
+    let subgroup = SubgroupId(dice.below(u64::MAX));
+    let setting = Setting {
+        domain: Domain { suite: scenario.suite, group, subgroup },
+        degree: scenario.degree,
+        tree: TreeId(0),
+        manager: signer.public_key(),
+        verifier: Arc::clone(&verifier),
+        seed,
+    };
+    let count = 1 + scenario.members + scenario.reserve;
+    let nodes: Vec<Node> = (0..count).map(|number| node(seed, NodeId(number), &mut *cast)).collect();
+    let mut world = World {
+        seed,
+        now: Instant::ZERO,
+        queue: Queue::new(),
+        nodes,
+        lan: Lan::new(scenario.lan, Dice::new(seed, "lan", 0)),
+        connections: Connections::new(),
+        store: SimStore::new(scenario.store, Dice::new(seed, "store", 0)),
+        oracle: Oracle::new(setting),
+        trace: Trace::new(),
+        cast,
+        setup: Setup { group, subgroup, verifier, channels: Dice::new(seed, "channels", 0) },
+        dice: Dice::new(seed, "choices", 0),
+        log: Log::default(),
+        payloads: 0,
+        events: 0,
+        scenario,
+    };
+    world.start_manager(signer);
+    world.plan();
+    world
+}
+
+fn signatures(dice: &mut Dice, real: bool) -> (Box<dyn Signer>, Arc<dyn Verifier>) {
+    if real {
+        return (Box::new(Ed25519Signer::from_seed(&dice.secret())), Arc::new(Ed25519Verifier));
+    }
+    let key = dice.secret();
+    (Box::new(FakeSigner::new(PublicKey(dice.bytes()), key.clone())), Arc::new(FakeVerifier::new(key)))
+}
+
+fn node(seed: u64, id: NodeId, cast: &mut dyn Cast) -> Node {
+    let mut dice = Dice::new(seed, "node", id.0 as u64);
+    Node {
+        process: Process::Down,
+        start: 0,
+        identity: format!("n{}.world.example", id.0),
+        certificate: dice.bytes(),
+        signing: PublicKey(dice.bytes()),
+        exchange: ExchangeSecret::from_bytes(dice.secret()).public_key(),
+        address: lan::unicast(id),
+        listening: false,
+        wanted: false,
+        evicted: false,
+        wakes_at: None,
+        sealer: sealer(seed, id, 0),
+        receiver: cast.receiver(id),
+        ring: None,
+        unsent: VecDeque::new(),
+    }
+}
+
+/// The sending half of a data plane; each start of a process has one of its own.
+fn sealer(seed: u64, id: NodeId, start: u32) -> Sealer {
+    let number = (id.0 as u64) << 32 | u64::from(start);
+    let boot = Dice::new(seed, "boot", number).bytes();
+    let [boot, _] = [&boot[..16], &boot[16..]].map(|half| <[u8; 16]>::try_from(half).unwrap_or_default());
+    Sealer::new(Box::new(Dice::generator(seed, "sealer", number)), boot)
+}
+
+impl World {
+    fn start_manager(&mut self, signer: Box<dyn Signer>) {
+        let node = &self.nodes[0];
+        let config = GsmConfig {
+            group: self.setup.group,
+            subgroup: self.setup.subgroup,
+            suite: self.scenario.suite,
+            degree: self.scenario.degree,
+            identity: node.identity.clone(),
+            certificate: node.certificate,
+            signing: node.signing,
+            exchange: node.exchange,
+            control: lan::CONTROL,
+            data: lan::DATA,
+            address: node.address,
+            ttl: 1,
+            packet_size: self.scenario.packet_size,
+            timing: self.scenario.timing,
+            access: AccessList::default(),
+        };
+        let rng = Dice::generator(self.seed, "manager", 0);
+        let gsm = Gsm::start(self.now, config, signer, Box::new(rng));
+        let node = &mut self.nodes[0];
+        node.process = Process::Manager(self.cast.manager(gsm));
+        (node.listening, node.wanted) = (true, true);
+        self.settle(NodeId::MANAGER);
+    }
+
+    /// The scenario's events.
+    fn plan(&mut self) {
+        for number in 1..=self.scenario.members {
+            let at = self.dice.duration(Duration::ZERO, self.scenario.ramp);
+            self.queue.push(Instant::ZERO + at, Happening::Join(NodeId(number)));
+        }
+        for (at, churn) in self.scenario.churn.clone() {
+            self.queue.push(Instant::ZERO + at, Happening::Churn(churn));
+        }
+        if self.scenario.quiet > Duration::ZERO {
+            self.queue.push(Instant::ZERO + self.scenario.duration, Happening::Quiet);
+        }
+        if self.scenario.packets_per_second > 0 {
+            self.queue.push(Instant::ZERO, Happening::Packet);
+        }
+    }
+
+    /// Starts a member's process, without a memory of the one before.
+    pub(crate) fn start_process(&mut self, id: NodeId) {
+        let (seed, start) = (self.seed, self.nodes[id.0].start + 1);
+        let config = MemberConfig {
+            group: self.setup.group,
+            registrars: vec![lan::REGISTRAR],
+            signing: self.nodes[id.0].signing,
+            exchange: self.nodes[id.0].exchange,
+            verifier: Arc::clone(&self.setup.verifier),
+        };
+        let number = (id.0 as u64) << 32 | u64::from(start);
+        let member = Member::new(config, Box::new(Dice::generator(seed, "member", number)));
+        let process = Process::Member(self.cast.member(id, member));
+        let receiver = self.cast.receiver(id);
+        let node = &mut self.nodes[id.0];
+        node.process = process;
+        node.start = start;
+        node.sealer = sealer(seed, id, start);
+        node.receiver = receiver;
+        node.ring = None;
+        node.unsent.clear();
+    }
+
+    /// Kills a process: its connections break, its timers and what it held are gone.
+    pub(crate) fn stop_process(&mut self, id: NodeId) {
+        for end in self.connections.ends_of(id) {
+            self.close(end, protocol::CloseReason::Unreachable("reset".into()));
+        }
+        let node = &mut self.nodes[id.0];
+        node.process = Process::Down;
+        node.listening = false;
+        node.wakes_at = None;
+        node.ring = None;
+        node.unsent.clear();
+    }
+
+    /// A fresh channel secret.
+    pub(crate) fn channel(&mut self) -> Secret<32> {
+        self.setup.channels.secret()
+    }
+}

@@ -1,0 +1,412 @@
+//! The world: machines, one LAN, one virtual clock, one queue of events.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gsm::{Gsm, RequestError};
+use member::Member;
+use protocol::{CloseReason, Instant, Peer, StateId, Timing};
+
+use crate::connections::{Connections, End};
+use crate::dice::Dice;
+use crate::faults::LanFaults;
+use crate::lan::Lan;
+use crate::node::{Cast, Delivered, Honest, Node, NodeId, Process};
+use crate::oracle::{Oracle, Violation};
+use crate::queue::Queue;
+use crate::scenario::{Churn, Scenario};
+use crate::store::SimStore;
+use crate::trace::{Kind, Line, Trace};
+
+/// By which socket a datagram goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Socket {
+    Control,
+    Unicast,
+    Data,
+}
+
+/// Something that is still to happen.
+pub(crate) enum Happening {
+    Datagram {
+        node: NodeId,
+        socket: Socket,
+        from: SocketAddr,
+        bytes: Rc<[u8]>,
+    },
+    Accepted {
+        end: End,
+        peer: Peer,
+    },
+    Opened {
+        end: End,
+        peer: Peer,
+    },
+    Frame {
+        end: End,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        end: End,
+        why: CloseReason,
+    },
+    Wake(NodeId),
+    Committed,
+    Join(NodeId),
+    Churn(Churn),
+    /// The faults stop.
+    Quiet,
+    /// An application sends.
+    Packet,
+    /// A payload that waited for a key may go now.
+    Unsent(NodeId),
+}
+
+/// Somebody notes what happens beside the oracle: what a test wants to measure.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// When each alarm left the manager.
+    pub alarms: Vec<Instant>,
+    /// The manager's events.
+    pub manager: Vec<(Instant, gsm::GsmEvent)>,
+    /// The members' events, key rings apart.
+    pub members: Vec<(Instant, NodeId, member::MemberEvent)>,
+    /// Every delivery.
+    pub delivered: Vec<(Instant, NodeId, Delivered)>,
+    /// Every packet sent.
+    pub sent: Vec<(Instant, NodeId, data::Sealed)>,
+    /// Inputs that were not taken, by reason.
+    pub rejected: std::collections::BTreeMap<protocol::Rejected, u64>,
+}
+
+/// N machines, unchanged, on one simulated LAN with a virtual clock; everything in it follows from the seed.
+///
+/// Made by [`World::new`] for a scenario, then run to its end with [`World::run`], or moved along with
+/// [`World::run_for`] by a test that acts itself in between. The oracle looks on all the time; [`World::violations`]
+/// is what it found.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) scenario: Scenario,
+    pub(crate) now: Instant,
+    pub(crate) queue: Queue<Happening>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) lan: Lan,
+    pub(crate) connections: Connections,
+    pub(crate) store: SimStore,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+    pub(crate) cast: Box<dyn Cast>,
+    pub(crate) setup: crate::setup::Setup,
+    /// Chooses who does what.
+    pub(crate) dice: Dice,
+    pub(crate) log: Log,
+    pub(crate) payloads: u64,
+    pub(crate) events: u64,
+}
+
+/// The run went wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Of which seed.
+    pub seed: u64,
+    /// What was violated.
+    pub violations: Vec<Violation>,
+    /// The last lines of the trace.
+    pub trace: Vec<Line>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "seed {}", self.seed)?;
+        self.trace.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        self.violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))?;
+        write!(f, "seed {}", self.seed)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a run without a violation amounted to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Of which seed.
+    pub seed: u64,
+    /// A hash over the trace.
+    pub trace: u64,
+    /// Events in it.
+    pub events: u64,
+    /// Key updates.
+    pub states: usize,
+    /// Registrations.
+    pub registrations: usize,
+    /// Application packets sent.
+    pub sent: usize,
+    /// Deliveries at all nodes together.
+    pub delivered: usize,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seed, trace, events, states, registrations, sent, delivered } = self;
+        write!(f, "seed {seed:<6} trace {trace:016x} events {events:>7} states {states:>4} ")?;
+        write!(f, "registrations {registrations:>3} sent {sent:>5} delivered {delivered:>6}")
+    }
+}
+
+impl World {
+    /// The world of a seed and a scenario, with everybody playing honestly.
+    pub fn new(seed: u64, scenario: Scenario) -> Self {
+        Self::with_cast(seed, scenario, Box::new(Honest))
+    }
+
+    /// The same with wrappers in some of the parts.
+    pub fn with_cast(seed: u64, scenario: Scenario, cast: Box<dyn Cast>) -> Self {
+        crate::setup::world(seed, scenario, cast)
+    }
+
+    /// Runs the scenario to its end, and judges it.
+    pub fn run(mut self) -> Result<Report, Box<Failure>> {
+        let end = Instant::ZERO + self.scenario.duration + self.scenario.quiet;
+        while self.oracle.violations().is_empty() && self.step(end) {}
+        self.now = end;
+        if self.oracle.violations().is_empty() {
+            self.judge();
+        }
+        self.verdict()
+    }
+
+    /// Moves the clock on, with all that happens meanwhile.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Moves on until `done`, or by `most`. Returns whether it was done.
+    pub fn run_until(&mut self, most: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let until = self.now + most;
+        while !done(self) {
+            if !self.step(until) {
+                self.now = until;
+                return done(self);
+            }
+        }
+        true
+    }
+
+    /// Judges what can only be judged at the end: whether all wanted members are where the manager is, and every
+    /// coalition that was not looked at on the way.
+    pub fn judge(&mut self) {
+        let wanted = self.gsm().current_key().map(|(state, _)| state);
+        let live: Vec<_> =
+            self.ids().filter(|id| self.nodes[id.0].wanted && *id != NodeId::MANAGER).collect();
+        for id in live {
+            let node = &self.nodes[id.0];
+            let held = node.process.member().and_then(Member::held);
+            self.oracle.on_rest(self.now, &node.identity, held, wanted);
+        }
+        self.oracle.finish(self.now);
+    }
+
+    fn verdict(self) -> Result<Report, Box<Failure>> {
+        let violations = self.oracle.violations().to_vec();
+        if !violations.is_empty() {
+            let trace = self.trace.tail(200).copied().collect();
+            return Err(Box::new(Failure { seed: self.seed, violations, trace }));
+        }
+        let (sent, delivered) = self.oracle.packets();
+        let roll = self.oracle.roll();
+        Ok(Report {
+            seed: self.seed,
+            trace: self.trace.hash(),
+            events: self.trace.count(),
+            states: roll.states().count(),
+            registrations: roll.registrations().count(),
+            sent,
+            delivered,
+        })
+    }
+
+    /// The time.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The manager's machine.
+    ///
+    /// # Panics
+    /// If it was crashed; no scenario does that.
+    pub fn gsm(&self) -> &Gsm {
+        match &self.nodes[0].process {
+            Process::Manager(node) => node.gsm(),
+            Process::Member(_) | Process::Down => panic!("invariant: node 0 is the manager"),
+        }
+    }
+
+    /// A member's machine; `None` for the manager and for a node that is down.
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.nodes[node.0].process.member()
+    }
+
+    /// All nodes, the manager first.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// A node's identity.
+    pub fn identity(&self, node: NodeId) -> &str {
+        &self.nodes[node.0].identity
+    }
+
+    /// The key ring a node's data plane has.
+    pub fn ring(&self, node: NodeId) -> Option<&data::KeyRing> {
+        self.nodes[node.0].ring.as_ref()
+    }
+
+    /// What was noted.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The trace.
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The oracle.
+    pub const fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// The oracle, for a test that plants a bug.
+    pub const fn oracle_mut(&mut self) -> &mut Oracle {
+        &mut self.oracle
+    }
+
+    /// What was violated so far.
+    pub fn violations(&self) -> &[Violation] {
+        self.oracle.violations()
+    }
+
+    /// Whether every wanted member holds the manager's state.
+    pub fn is_whole(&self) -> bool {
+        let wanted: Option<StateId> = self.gsm().current_key().map(|(state, _)| state);
+        let mut members = self.nodes.iter().skip(1).filter(|node| node.wanted);
+        members.all(|node| node.process.member().and_then(Member::held) == wanted)
+    }
+
+    /// A node begins to join. One that is down is started first.
+    pub fn join(&mut self, node: NodeId) {
+        self.note(node, Kind::Churn, Churn::Join as u64, 0);
+        self.nodes[node.0].wanted = !self.nodes[node.0].evicted;
+        if !self.nodes[node.0].process.is_up() {
+            self.start_process(node);
+        }
+        if let Process::Member(member) = &mut self.nodes[node.0].process {
+            member.join(self.now);
+        }
+        self.settle(node);
+    }
+
+    /// A member leaves.
+    pub fn leave(&mut self, node: NodeId) {
+        self.note(node, Kind::Churn, Churn::Leave as u64, 0);
+        self.nodes[node.0].wanted = false;
+        if let Process::Member(member) = &mut self.nodes[node.0].process {
+            member.leave(self.now);
+        }
+        self.settle(node);
+    }
+
+    /// The manager evicts a node.
+    pub fn evict(&mut self, node: NodeId) -> Result<(), RequestError> {
+        self.note(node, Kind::Churn, Churn::Evict as u64, 0);
+        let identity = self.nodes[node.0].identity.clone();
+        let now = self.now;
+        let done = self.with_gsm(|gsm| gsm.evict(now, &identity));
+        if done.is_ok() {
+            self.nodes[node.0].wanted = false;
+            self.nodes[node.0].evicted = true;
+        }
+        done
+    }
+
+    /// A node's process dies, silently.
+    pub fn crash(&mut self, node: NodeId) {
+        self.note(node, Kind::Churn, Churn::Crash as u64, 0);
+        self.nodes[node.0].wanted = false;
+        self.stop_process(node);
+    }
+
+    /// A node's process dies and starts again without a memory, and joins.
+    pub fn restart(&mut self, node: NodeId) {
+        self.note(node, Kind::Churn, Churn::Restart as u64, 0);
+        self.stop_process(node);
+        self.join(node);
+    }
+
+    /// The manager cuts what waits, or a new root.
+    pub fn rekey(&mut self) {
+        self.note(NodeId::MANAGER, Kind::Churn, Churn::Rekey as u64, 0);
+        let now = self.now;
+        self.with_gsm(|gsm| gsm.rekey(now));
+    }
+
+    /// The manager's rekey interval is set; one out of range changes nothing.
+    pub fn set_rekey_interval(&mut self, interval: Duration) -> Result<(), RequestError> {
+        let now = self.now;
+        self.with_gsm(|gsm| gsm.set_rekey_interval(now, interval))
+    }
+
+    /// A node's application sends a payload of its own; without a key it waits.
+    pub fn send(&mut self, node: NodeId) {
+        self.payloads += 1;
+        let payload = self.payloads.to_be_bytes().to_vec();
+        self.nodes[node.0].unsent.push_back(payload);
+        self.send_waiting(node);
+    }
+
+    /// The LAN's faults from now on.
+    pub const fn set_faults(&mut self, faults: LanFaults) {
+        self.lan.faults = faults;
+    }
+
+    /// The group's times.
+    pub const fn timing(&self) -> &Timing {
+        &self.scenario.timing
+    }
+
+    /// The newest record the store has made durable.
+    pub const fn durable(&self) -> protocol::Commit {
+        self.store.durable()
+    }
+
+    fn with_gsm<T>(&mut self, act: impl FnOnce(&mut Gsm) -> T) -> T {
+        let result = match &mut self.nodes[0].process {
+            Process::Manager(node) => act(node.gsm_mut()),
+            Process::Member(_) | Process::Down => panic!("invariant: node 0 is the manager"),
+        };
+        self.settle(NodeId::MANAGER);
+        result
+    }
+
+    pub(crate) fn note(&mut self, node: NodeId, kind: Kind, a: u64, b: u64) {
+        self.trace.note(Line { at: self.now, node: node.0, kind, a, b });
+    }
+
+    /// The next event, if it happens at `until` or before.
+    fn step(&mut self, until: Instant) -> bool {
+        let Some((at, happening)) = self.queue.pop(until) else { return false };
+        self.now = at;
+        self.events += 1;
+        self.happen(happening);
+        true
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("seed", &self.seed).field("now", &self.now).finish_non_exhaustive()
+    }
+}
