@@ -28,6 +28,9 @@ pub(crate) struct Membership {
     activation: Activation,
     /// The newest state any signed message has named.
     known: StateId,
+    /// The newest state ever held; before the first one, the state of the grant. It stays where it is when a cut takes
+    /// the last key held, so that no message up to it is ever taken again.
+    reached: StateId,
     /// Updates that lead past the one this member lacks.
     pending: BTreeMap<Epoch, Verified<UpdatePacket>>,
     /// The newest signed alarm says that this state is current, and its join was not cut by then.
@@ -64,8 +67,9 @@ impl Membership {
             std::sync::Arc::clone(&config.verifier),
         );
         let activation = Activation::new(grant.domain, grant.sender, grant.timing);
-        let known = grant.state;
-        Self { grant, keys, path, gate, activation, known, pending: BTreeMap::new(), not_cut_at: None }
+        let (known, reached) = (grant.state, grant.state);
+        let pending = BTreeMap::new();
+        Self { grant, keys, path, gate, activation, known, reached, pending, not_cut_at: None }
     }
 
     pub(crate) const fn grant(&self) -> &Grant {
@@ -101,16 +105,12 @@ impl Membership {
         self.activation.expire(now)
     }
 
-    /// The state whose key update is missing, and the epoch whose prefilter key makes the NAK's MAC.
+    /// The state whose key update is missing, and the epoch it leads on from, whose prefilter key makes the NAK's MAC.
     pub(crate) fn missing(&self) -> Option<(StateId, Epoch)> {
-        let held = self.held();
-        if held.is_some_and(|held| held >= self.known) || self.not_cut_at == Some(self.known) {
+        if self.reached >= self.known || self.not_cut_at == Some(self.known) {
             return None;
         }
-        if held.is_none() && self.known == self.grant.state {
-            return None;
-        }
-        Some((self.known, held.unwrap_or(self.grant.state).epoch))
+        Some((self.known, self.reached.epoch))
     }
 
     pub(crate) fn prefilter(&self, epoch: Epoch) -> Option<&Secret<32>> {
@@ -124,8 +124,7 @@ impl Membership {
         from: IpAddr,
         datagram: &[u8],
     ) -> Result<Effect, Rejected> {
-        let held = self.held().map(|held| held.epoch);
-        let packet = self.gate.key_update(now, from, held, datagram)?;
+        let packet = self.gate.key_update(now, from, Some(self.reached.epoch), datagram)?;
         let header = &packet.header;
         let mut effect = Effect {
             ring: self.activation.sight(now, header.state, header.hard, header.activation),
@@ -155,7 +154,7 @@ impl Membership {
     ) -> Result<Effect, Rejected> {
         let alarm = self.gate.alarm(now, from, datagram)?;
         let mut effect = self.note_alarm(now, &alarm);
-        if self.held().is_none_or(|held| held < alarm.state) && self.step_to(&Named::from(&*alarm)) {
+        if self.reached < alarm.state && self.step_to(&Named::from(&*alarm)) {
             effect.installed = Some((alarm.state, alarm.hard));
             effect.ring = true;
         }
@@ -167,7 +166,7 @@ impl Membership {
     /// key check; else nothing changes.
     pub(crate) fn on_resync(&mut self, now: Instant, answer: &ResyncAnswer) -> Result<Effect, Rejected> {
         let alarm = self.gate.enclosed_alarm(&answer.alarm)?;
-        if self.held().is_some_and(|held| held >= alarm.state) {
+        if self.reached >= alarm.state {
             return Err(Rejected::Stale);
         }
         if answer.path.is_empty() {
@@ -258,6 +257,7 @@ impl Membership {
         let key = self.grant.domain.group_key(root, state);
         self.gate.install_prefilter(state.epoch, self.grant.domain.prefilter(&key, state));
         self.activation.install(state, key);
+        self.reached = self.reached.max(state);
         self.pending.retain(|epoch, _| *epoch > state.epoch);
         self.not_cut_at = None;
     }
