@@ -360,7 +360,11 @@ impl World {
     /// The scenario acts on a node drawn now.
     fn churn(&mut self, churn: Churn) {
         let fits = |node: &Node| match churn {
-            Churn::Join => !node.wanted && !node.evicted,
+            // A node that is still on its way out cannot be told to join yet.
+            Churn::Join => {
+                let out = node.process.member().is_none_or(|member| member.known().is_none());
+                !node.wanted && !node.evicted && out
+            }
             Churn::Leave | Churn::Restart | Churn::Crash => node.wanted,
             Churn::Evict => node.process.member().is_some_and(|member| member.held().is_some()),
             Churn::Rekey | Churn::SetInterval => true,
