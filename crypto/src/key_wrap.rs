@@ -37,7 +37,7 @@ pub fn key_wrap(kek: &Secret<32>, key: &Secret<32>) -> [u8; WRAPPED_KEY_LEN] {
     Wrapper::new(kek).0.wrap_fixed_key::<U32>(key.expose().into()).into()
 }
 
-/// Opens what [`key_wrap`] made; refuses everything else, with 64 bits of certainty.
+/// Opens what [`key_wrap()`] made; refuses everything else, with 64 bits of certainty.
 pub fn key_unwrap(kek: &Secret<32>, wrapped: &[u8; WRAPPED_KEY_LEN]) -> Result<Secret<32>, UnwrapError> {
     let mut failed = false;
     let key = Secret::filled_by(|out| failed = Wrapper::new(kek).0.unwrap_key(wrapped, out).is_err());

@@ -14,7 +14,7 @@
 //! | all randomness of one message | [`MessageXof`] |
 //! | one signature for many packets | [`MerkleTree`], [`merkle_leaf`], [`merkle_verify`] |
 //! | to seal payload | [`Aead`] |
-//! | to hand a data key on | [`key_wrap`], [`key_unwrap`] |
+//! | to hand a data key on | [`key_wrap()`], [`key_unwrap`] |
 //! | to sign and check | [`Ed25519Signer`], [`Ed25519Verifier`] |
 //! | to agree on a key | [`ExchangeSecret`] |
 //! | what a certificate says of a node | [`read_certificate`] |

@@ -299,7 +299,7 @@ impl<M: Driven> GroupHandle<M> {
 
     /// What the data plane received and dropped, at most a fifth of a second old.
     pub fn data_counters(&self) -> OpenCounters {
-        self.opened.borrow().clone()
+        *self.opened.borrow()
     }
 
     /// The data plane's keys, and word of every change.

@@ -83,7 +83,9 @@ impl Receiving {
                     self.deliver(&mut opener, &buffer[..len], from).await;
                     self.burst(&mut opener, socket.as_ref(), &mut buffer).await;
                 }
-                Woken::Publish => drop(self.counters.send_replace(opener.counters().clone())),
+                Woken::Publish => {
+                    self.counters.send_replace(*opener.counters());
+                }
                 Woken::Nothing => {}
             }
             if let Some(hint) = opener.poll_hint(Clock.now()) {

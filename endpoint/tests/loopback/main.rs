@@ -1,5 +1,7 @@
 //! End to end on loopback: real sockets, real TLS, real certificates; one property a file.
 
+#![cfg(test)]
+
 mod support;
 
 mod fifty_members;

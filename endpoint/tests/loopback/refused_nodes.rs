@@ -89,11 +89,12 @@ async fn a_tls_1_2_client_is_refused_on_both_sides_and_counted() {
     let site = Site::new();
     let manager = site.manager().await;
     let registrar = manager.registrar();
+    let stream = within(tokio::net::TcpStream::connect(registrar)).await.unwrap().into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
     let client = tokio::task::spawn_blocking(move || {
         let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
         connector.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
-        let stream = std::net::TcpStream::connect(registrar).unwrap();
         connector.build().connect("gsm.example", stream).unwrap_err().to_string()
     });
     let words = within(client).await.unwrap();
