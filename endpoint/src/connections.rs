@@ -1,14 +1,16 @@
 //! The TLS connections of one machine: opened at its word, pumped frame by frame on the TLS runtime.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use protocol::{CloseReason, ConnId, Peer, Role};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 
 use crate::tls::{Connection, Frames, TlsConfig, connect};
@@ -77,13 +79,15 @@ impl Connections {
         });
     }
 
-    /// Sends a frame. Returns `false` when the peer is too slow to take it: the connection is then closed.
+    /// Sends a frame. Returns `false` when the peer is too slow to take it: the connection is then closed. On one that
+    /// has ended by itself nothing is sent, and the machine hears why next.
     pub(crate) fn frame(&mut self, conn: ConnId, bytes: Vec<u8>) -> bool {
-        let taken = self.open.get(&conn).is_some_and(|outgoing| outgoing.try_send(bytes.into()).is_ok());
-        if !taken {
+        let refused = self.open.get(&conn).map(|outgoing| outgoing.try_send(bytes.into()));
+        let too_slow = matches!(refused, Some(Err(TrySendError::Full(_))));
+        if too_slow {
             self.open.remove(&conn);
         }
-        taken
+        !too_slow
     }
 
     /// Closes a connection once what was sent before has gone out.
@@ -107,34 +111,45 @@ async fn pump(
     told: &mpsc::Sender<Told>,
 ) {
     loop {
-        tokio::select! {
+        let message = tokio::select! {
             frame = outgoing.recv() => match frame {
-                Some(frame) => {
-                    // A peer that does not read is found out by the machine's deadline for the exchange.
-                    if frames.send(frame).await.is_err() {
-                        drop(told.send(Told::Closed(conn, CloseReason::ByPeer)).await);
-                        return;
-                    }
-                }
+                // A peer that does not read is found out by the machine's deadline for the exchange.
+                Some(frame) => match frames.send(frame).await {
+                    Ok(()) => continue,
+                    Err(_) => last_words(&mut frames, conn, tls).await,
+                },
                 None => {
                     drop(timeout(CLOSE_DEADLINE, frames.close()).await);
                     return;
                 }
             },
-            frame = frames.next() => {
-                let message = match frame {
-                    Some(Ok(bytes)) => Told::Frame(conn, bytes.to_vec()),
-                    Some(Err(error)) => {
-                        let refused = tls.refusal_from_read(&error).map(CloseReason::from);
-                        Told::Closed(conn, refused.unwrap_or_else(|| CloseReason::Unreachable(error.to_string())))
-                    }
-                    None => Told::Closed(conn, CloseReason::ByPeer),
-                };
-                let last = matches!(message, Told::Closed(..));
-                if told.send(message).await.is_err() || last {
-                    return;
-                }
-            }
+            frame = frames.next() => received(frame, conn, tls),
+        };
+        let last = matches!(message, Told::Closed(..));
+        if told.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn received(frame: Option<io::Result<BytesMut>>, conn: ConnId, tls: &TlsConfig) -> Told {
+    match frame {
+        Some(Ok(bytes)) => Told::Frame(conn, bytes.to_vec()),
+        Some(Err(error)) => {
+            let refused = tls.refusal_from_read(&error).map(CloseReason::from);
+            Told::Closed(conn, refused.unwrap_or_else(|| CloseReason::Unreachable(error.to_string())))
+        }
+        None => Told::Closed(conn, CloseReason::ByPeer),
+    }
+}
+
+/// A peer that refuses us closes while we still speak: its reason is what it sent before, so it is read out.
+async fn last_words(frames: &mut Frames, conn: ConnId, tls: &TlsConfig) -> Told {
+    loop {
+        let frame = timeout(CLOSE_DEADLINE, frames.next()).await.unwrap_or(None);
+        let told = received(frame, conn, tls);
+        if matches!(told, Told::Closed(..)) {
+            return told;
         }
     }
 }

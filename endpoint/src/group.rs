@@ -155,8 +155,7 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
         let mut member = Member::new(config, system_randomness());
         member.join(Clock.now());
         let setup = Setup { tls, interface: options.interface, unicast, accepted: None, store: None };
-        let (node, messages) = Node::start(threads, setup, wrap(member), group)?;
-        let events = node.machine.events();
+        let (node, messages, events) = Node::start(threads, setup, wrap(member), group)?;
         Ok(Self { node, messages, events, place: None })
     }
 

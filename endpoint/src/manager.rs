@@ -130,7 +130,7 @@ impl Manager {
             accepted: Some(accepted),
             store: Some(journal),
         };
-        let (node, messages) = Node::start(threads, setup, gsm, group)?;
+        let (node, messages, _) = Node::start(threads, setup, gsm, group)?;
         threads.tls().spawn(listener.run(accepted_by, node.stop_token()));
         Ok(Self { node, messages, registrar, admission, store })
     }

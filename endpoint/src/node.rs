@@ -6,7 +6,7 @@ use crypto::{ExchangePublic, ExchangeSecret, Secret};
 use data::{KeyRing, OpenCounters, Sealer};
 use protocol::{GroupId, SenderId, SubgroupId};
 use rand_core::CryptoRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,13 +41,14 @@ pub(crate) struct Node<M: Driven> {
 }
 
 impl<M: Driven> Node<M> {
-    /// Starts driver and data plane around `machine`. Messages for the application come out of the receiver.
+    /// Starts driver and data plane around `machine`. Messages for the application come out of the first receiver, the
+    /// machine's events from its very first on out of the second.
     pub(crate) fn start(
         threads: &Threads,
         setup: Setup,
         machine: M,
         group: GroupId,
-    ) -> Result<(Self, mpsc::Receiver<Message>), SocketError> {
+    ) -> Result<(Self, mpsc::Receiver<Message>, broadcast::Receiver<M::Event>), SocketError> {
         let Setup { tls, interface, unicast, accepted, store } = setup;
         let (connections, told) = Connections::new(tls, threads.tls());
         let nothing = KeyRing::empty(crypto::Suite::default(), group, SubgroupId(0), SenderId(0));
@@ -72,10 +73,11 @@ impl<M: Driven> Node<M> {
         let sending = Arc::new(Sending::new(sealer, data_socket, keys_seen.clone(), place_seen));
         let parts = Parts { machine, interface, unicast, connections, told, accepted, store, hints: hinted };
         let (driver, machine, counters) = Driver::new(parts, Outlets { keys, place });
+        let events = machine.events();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn_on(driver.run(stop.clone()), &threads.control());
         tasks.spawn_on(receiving.run(stop.clone()), &threads.data());
-        Ok((Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks }, unread))
+        Ok((Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks }, unread, events))
     }
 
     /// See [`Sending::send`].

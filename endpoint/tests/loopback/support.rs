@@ -32,7 +32,8 @@ impl Site {
     }
 
     pub(crate) fn credentials(&self, identity: &str, roles: Roles) -> Credentials {
-        issue(&self.authority, identity, roles)
+        let request = IssueRequest::new(identity.parse().unwrap(), roles, Duration::from_secs(3_600));
+        self.authority.issue(&request).unwrap().into_credentials()
     }
 
     pub(crate) fn manager_options(&self) -> ManagerOptions {
@@ -71,11 +72,6 @@ impl Site {
 
 /// The roles of a plain member.
 pub(crate) const MEMBER: Roles = Roles { member: true, manager: false, maa: false };
-
-pub(crate) fn issue(authority: &Authority, identity: &str, roles: Roles) -> Credentials {
-    let request = IssueRequest::new(identity.parse().unwrap(), roles, Duration::from_secs(3_600));
-    authority.issue(&request).unwrap().into_credentials()
-}
 
 /// Waits until the member is in.
 pub(crate) async fn joined(group: &mut Group) -> Place {
