@@ -83,10 +83,10 @@ impl Gate {
         }
     }
 
-    /// Verifies a key update packet; `held` is the newest epoch installed.
+    /// Verifies a key update packet; `held` is the newest epoch installed, the grant's before there is one.
     ///
-    /// On `Err` nothing changed but the budgets. Accepting a forged packet would hand the subgroup to an insider;
-    /// refusing a genuine one costs a repair.
+    /// Neither body nor path is parsed before the MAC holds. On `Err` nothing changed but the budgets. Accepting a
+    /// forged packet would hand the subgroup to an insider; refusing a genuine one costs a repair.
     pub fn key_update(
         &mut self,
         now: Instant,
@@ -95,17 +95,19 @@ impl Gate {
         datagram: &[u8],
     ) -> Result<Verified<UpdatePacket>, Rejected> {
         self.expect(DatagramKind::KeyUpdate, datagram)?;
-        let packet = UpdatePacket::decode(&self.domain, datagram)?;
-        let state = packet.header.state;
-        if !state.same_start(self.start) || held.is_some_and(|held| state.epoch <= held) {
+        let header = UpdatePacket::header_of(datagram)?;
+        // An update leads on from an epoch no earlier than what is held. Checked on both ends: by naming an epoch
+        // whose prefilter key is long gone, a stranger would get past the MAC.
+        if !header.state.same_start(self.start) || header.previous < held.unwrap_or(self.start.epoch) {
             return Err(Rejected::Stale);
         }
         let print = self.unseen(datagram)?;
-        if let Some(key) = self.prefilters.get(&packet.header.previous)
+        if let Some(key) = self.prefilters.get(&header.previous)
             && !UpdatePacket::mac_holds(&self.domain, key, datagram)
         {
             return Err(Rejected::BadMac);
         }
+        let packet = UpdatePacket::decode(&self.domain, datagram)?;
         let root = packet.root(&self.domain).ok_or(Rejected::NotAuthentic)?;
         self.admit_root(now, from, root, &packet)?;
         self.remember(print);

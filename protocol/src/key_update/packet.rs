@@ -49,7 +49,14 @@ pub struct UpdatePacket {
 }
 
 impl UpdatePacket {
-    /// Reads a packet whose envelope was checked; the body is parsed by [`UpdatePacket::decode`].
+    /// Reads the header of a packet whose envelope was checked: all that is looked at before the MAC.
+    pub(crate) fn header_of(datagram: &[u8]) -> Result<UpdateHeader, Malformed> {
+        let mut reader = Reader::new(datagram);
+        reader.take(Envelope::LEN)?;
+        UpdateHeader::read(&mut reader)
+    }
+
+    /// Reads a whole packet whose envelope was checked.
     pub(crate) fn decode(domain: &Domain, datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram);
         reader.take(Envelope::LEN)?;
