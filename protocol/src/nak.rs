@@ -80,7 +80,9 @@ impl Nak {
         domain: &Domain,
         prefilter_of: impl FnOnce(Epoch) -> Option<&'k Secret<32>>,
     ) -> Result<Verified<Self>, Rejected> {
-        Envelope::for_domain(datagram, domain)?;
+        if Envelope::for_domain(datagram, domain)?.kind != DatagramKind::Nak {
+            return Err(Rejected::NotForUs);
+        }
         let nak = Self::decode(datagram)?;
         let key = prefilter_of(nak.held).ok_or(Rejected::Stale)?;
         let (content, tag) = datagram.split_at(datagram.len() - MAC_LEN);
