@@ -1,0 +1,176 @@
+//! No list is longer than its limit, whatever its count says, and no number is taken that means nothing.
+
+use crypto::{PublicKey, Signature, Suite};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use protocol::limits::{MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
+use protocol::{
+    Body, Epoch, Frame, Reader, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SubgroupId,
+    ToMember, UpdateHeader, Version, Writer,
+};
+
+use super::arbitrary;
+use super::kinds::{Kind, plain_to_member, reencode};
+use super::subgroup::{Subgroup, domain};
+use super::verifiers::Repeating;
+
+/// One value of a strategy, the same in every run.
+fn one<T>(strategy: impl Strategy<Value = T>) -> T {
+    strategy.new_tree(&mut TestRunner::deterministic()).unwrap().current()
+}
+
+fn roster(len: usize) -> Roster {
+    let eligible = (0..len as u64).map(|sender| (SenderId(sender), PublicKey([1; 32])));
+    Roster { version: RosterVersion(1), eligible: eligible.collect(), signature: Signature([2; 64]) }
+}
+
+fn written(roster: &Roster) -> Vec<u8> {
+    let mut writer = Writer::new();
+    roster.encode(&mut writer);
+    writer.into_bytes()
+}
+
+#[test]
+fn a_roster_over_its_limit_is_refused() {
+    assert!(reencode(Kind::Roster, &written(&roster(MAX_ROSTER))).is_some());
+    assert!(reencode(Kind::Roster, &written(&roster(MAX_ROSTER + 1))).is_none());
+}
+
+#[test]
+fn a_roster_out_of_order_or_with_one_member_twice_is_refused() {
+    let mut shuffled = roster(3);
+    shuffled.eligible.swap(0, 2);
+    assert!(reencode(Kind::Roster, &written(&shuffled)).is_none());
+    let mut twice = roster(3);
+    twice.eligible[1] = twice.eligible[0];
+    assert!(reencode(Kind::Roster, &written(&twice)).is_none());
+}
+
+#[test]
+fn a_grant_with_more_revocations_than_its_limit_is_refused() {
+    let mut frame = one(arbitrary::frame().prop_filter("a grant", |frame| matches!(frame, Frame::Grant(..))));
+    let Frame::Grant(grant, _) = &mut frame else { unreachable!() };
+    grant.revocations = vec![Revocation { identity: [1; 32], certificate: [2; 32] }; MAX_GRANT_REVOCATIONS];
+    assert!(reencode(Kind::Frame, &frame.encode()).is_some());
+    let Frame::Grant(grant, _) = &mut frame else { unreachable!() };
+    grant.revocations.push(Revocation { identity: [3; 32], certificate: [2; 32] });
+    assert!(reencode(Kind::Frame, &frame.encode()).is_none());
+}
+
+#[test]
+fn a_grant_with_a_time_of_zero_is_refused() {
+    let mut frame = one(arbitrary::frame().prop_filter("a grant", |frame| matches!(frame, Frame::Grant(..))));
+    let Frame::Grant(grant, _) = &mut frame else { unreachable!() };
+    grant.timing.nak_round = std::time::Duration::ZERO;
+    assert!(reencode(Kind::Frame, &frame.encode()).is_none());
+}
+
+#[test]
+fn an_alarm_with_too_long_a_path_or_too_many_successors_is_refused() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let signer = Repeating(Signature([5; 64]));
+    let mut alarm = subgroup.alarm();
+    alarm.path = vec![SubgroupId(1); MAX_DEPTH];
+    alarm.successors = vec![SenderId(1); MAX_SUCCESSORS];
+    assert!(reencode(Kind::Alarm, &alarm.encode(&subgroup.domain, &signer)).is_some());
+    let mut long = alarm.clone();
+    long.path.push(SubgroupId(2));
+    assert!(reencode(Kind::Alarm, &long.encode(&subgroup.domain, &signer)).is_none());
+    alarm.successors.push(SenderId(2));
+    assert!(reencode(Kind::Alarm, &alarm.encode(&subgroup.domain, &signer)).is_none());
+}
+
+#[test]
+fn a_resync_answer_over_its_limits_is_refused() {
+    let key = |level| keytree::PathKey {
+        level,
+        version: Version { base: Epoch(1), steps: 0 },
+        secret: crypto::Secret::new([level; 32]),
+    };
+    let answer = |alarm, keys| {
+        let path = (0..keys).map(key).collect();
+        plain_to_member(&ToMember::Resync(ResyncAnswer { nonce: 1, alarm: vec![0; alarm], path }))
+    };
+    assert!(reencode(Kind::ToMember, &answer(MAX_DATAGRAM, 31)).is_some());
+    assert!(reencode(Kind::ToMember, &answer(MAX_DATAGRAM + 1, 31)).is_none());
+    assert!(reencode(Kind::ToMember, &answer(MAX_DATAGRAM, 32)).is_none());
+}
+
+#[test]
+fn a_count_beyond_the_bytes_is_refused_wherever_a_list_stands() {
+    // Whatever two bytes are read as a count of 65,535: refused, and never allocated for.
+    for kind in [Kind::Frame, Kind::Alarm, Kind::Roster, Kind::ToMember, Kind::KeyUpdate] {
+        let messages = super::kinds::messages().prop_filter("of the kind", move |(of, _)| *of == kind);
+        let (_, bytes) = one(messages);
+        for at in 0..bytes.len() - 1 {
+            let mut spoiled = bytes.clone();
+            spoiled[at..at + 2].copy_from_slice(&[0xff; 2]);
+            if let Some(again) = reencode(kind, &spoiled) {
+                assert_eq!(again, spoiled);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_merkle_path_longer_than_any_tree_is_refused() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let packet = subgroup.cut(&[9], &[], 2).sealed.packets.remove(0);
+    let path_len = packet.len() - 8 - 64 - 16 - 1;
+    assert_eq!(packet[path_len], 1);
+    let mut long = packet[..path_len].to_vec();
+    long.push(17);
+    long.extend([0; 17 * 16 + 64 + 8]);
+    assert!(reencode(Kind::KeyUpdate, &packet).is_some());
+    assert!(reencode(Kind::KeyUpdate, &long).is_none());
+}
+
+/// What no honest manager writes into a header, one field at a time.
+#[test]
+fn a_header_that_contradicts_itself_is_refused() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let (header, body) = subgroup.cut(&[9], &[], 2).contents.remove(0);
+    let refused = |header: UpdateHeader| {
+        let mut content = header.encode(&subgroup.domain);
+        let mut encoded = Writer::new();
+        body.encode(&header, &mut encoded);
+        content.opaque(encoded.as_bytes()).u8(1).bytes(&[0; 16 + 64 + 8]);
+        reencode(Kind::KeyUpdate, content.as_bytes()).is_none()
+    };
+    let good = header.clone();
+    assert!(!refused(good.clone()));
+    assert!(refused(UpdateHeader { index: 2, ..good.clone() }), "a packet beyond the last");
+    assert!(refused(UpdateHeader { data_packets: 0, ..good.clone() }), "no packets");
+    assert!(refused(UpdateHeader { block_data: 0, ..good.clone() }), "empty blocks");
+    assert!(
+        refused(UpdateHeader { data_packets: 60_000, block_data: 1, block_parity: 9, ..good.clone() }),
+        "more packets than a path can prove"
+    );
+    assert!(
+        refused(UpdateHeader { first: good.last, last: good.first, ..good.clone() }),
+        "a range backwards"
+    );
+    assert!(refused(UpdateHeader { previous: good.state.epoch, ..good.clone() }), "no step forward");
+}
+
+#[test]
+fn a_body_with_targets_out_of_order_or_twice_is_refused() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let (header, body) = subgroup.cut(&[], &[0, 8], 1).contents.remove(0);
+    let alone = |place: usize| {
+        let target = &body.targets[place];
+        let range = target.entries.start as usize..target.entries.end as usize;
+        let entries = body.entries[range].to_vec();
+        let target = keytree::Target { entries: 0..entries.len() as u32, ..target.clone() };
+        let mut writer = Writer::new();
+        Body { targets: vec![target], entries }.encode(&header, &mut writer);
+        writer.into_bytes()
+    };
+    let read = |bytes: &[u8]| Body::decode(Suite::Aes256Ctr, &header, Reader::new(bytes)).is_ok();
+    assert!(body.targets[0].node.level < body.targets.last().unwrap().node.level);
+    let (low, high) = (alone(0), alone(body.targets.len() - 1));
+    assert!(read(&[&low[..], &high].concat()));
+    assert!(!read(&[&high[..], &low].concat()), "levels descend");
+    assert!(!read(&[&high[..], &high].concat()), "one node twice");
+}
