@@ -113,6 +113,11 @@ impl Member {
         self.membership.as_ref().map(|membership| membership.known())
     }
 
+    /// Whether the manager has given no sign of life for the configured silence. The keys are kept meanwhile.
+    pub fn manager_silent(&self) -> bool {
+        self.membership.is_some() && self.timers.due(Timer::Silence).is_none()
+    }
+
     /// The keys of the tree this member holds, for a simulator's adversary and for promotion. They open tree entries:
     /// whoever has them reads the subgroup until they are replaced.
     pub fn key_path(&self) -> Option<&KeyPath> {
