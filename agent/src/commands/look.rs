@@ -1,0 +1,174 @@
+//! Commands that show how things are.
+
+use std::collections::BTreeMap;
+
+use crate::client::Client;
+use crate::control::{ListedMember, ManagerStatus, MemberStatus, Members, Status};
+use crate::daemon::Standing;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::spoken;
+
+pub(super) async fn status(client: &Client, output: Output, verbose: bool) -> Result<(), Failure> {
+    let status: Status = client.get("/v1/status").await?;
+    if output.json {
+        Output::json(&status)?;
+    } else {
+        show(&status, output, verbose)?;
+    }
+    if status.problems.is_empty() { Ok(()) } else { Err(Failure::Degraded) }
+}
+
+pub(super) async fn members(client: &Client, output: Output) -> Result<(), Failure> {
+    let members: Members = client.get("/v1/members").await?;
+    if output.json {
+        return Output::json(&members);
+    }
+    let rows: Vec<_> = members.members.iter().map(|member| row(member, members.state.epoch)).collect();
+    output.table(["IDENTITY", "LEAF", "SENDER", "STANDING", "EPOCH", "LAST SEEN", "ADDRESS"], &rows)
+}
+
+fn row(member: &ListedMember, newest: u32) -> [String; 7] {
+    let (epoch, seen) = if member.own {
+        (newest.to_string(), "this node".to_owned())
+    } else {
+        let epoch = member.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+        (epoch, format!("{} ago", spoken::rough(member.heard_seconds_ago)))
+    };
+    [
+        member.identity.clone(),
+        member.leaf.to_string(),
+        member.sender.clone(),
+        member.standing.clone(),
+        epoch,
+        seen,
+        member.address.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+/// The first screen: who am I, how am I, where, and what comes next.
+fn show(status: &Status, output: Output, verbose: bool) -> Result<(), Failure> {
+    let health = if status.problems.is_empty() { "healthy" } else { "DEGRADED" };
+    output::line(&format!(
+        "{} {}   {health}   up {}   interface {}",
+        status.role.as_str(),
+        status.identity,
+        spoken::rough(status.uptime_seconds),
+        status.interface,
+    ))?;
+    for problem in &status.problems {
+        output::line(&format!("  ! {problem}"))?;
+    }
+    if let Some(manager) = &status.manager {
+        show_manager(status, manager, output)?;
+    }
+    if let Some(member) = &status.member {
+        show_member(status, member, output)?;
+    }
+    show_counts(status, verbose)
+}
+
+fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Result<(), Failure> {
+    let store = match (manager.read_only, manager.store_survives_restart) {
+        (true, _) => format!("{} (FAILED: read-only)", manager.store),
+        (false, true) => manager.store.clone(),
+        (false, false) => format!("{} (nothing survives a restart)", manager.store),
+    };
+    output::line(&format!("registrar {}   store {store}", manager.registrar))?;
+    let ago = |seconds| format!("{} ago", spoken::rough(seconds));
+    let next = match manager.next_rekey_seconds {
+        Some(seconds) => format!("in {}", spoken::rough(seconds)),
+        None => format!("on demand, {}", spoken::rough(manager.rekey_interval_seconds)),
+    };
+    output.table(
+        ["GROUP", "SUBGROUP", "ADDRESS", "MEMBERS", "EPOCH", "REKEYED", "NEXT REKEY", "PENDING"],
+        &[[
+            status.group.clone(),
+            dash(status.subgroup.as_ref()),
+            dash(status.control_address.as_ref()),
+            spoken::count(manager.members),
+            epoch_of(status),
+            manager.last_rekey_seconds_ago.map_or_else(|| "-".to_owned(), ago),
+            next,
+            manager.pending.to_string(),
+        ]],
+    )?;
+    output::line(&format!(
+        "admitted {}   departed {}   refused {}   tls accepted {} refused {} over limit {}",
+        manager.admitted,
+        counts(&manager.departed),
+        counts(&manager.refused),
+        manager.tls.accepted,
+        counts(&manager.tls.refused),
+        manager.tls.over_limit,
+    ))
+}
+
+fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result<(), Failure> {
+    let standing = match (member.standing, member.manager_silent) {
+        (Standing::Joined, false) => "joined",
+        (Standing::Joined, true) => "manager silent",
+        (Standing::Admitted, _) => "admitted",
+        (Standing::Searching, _) => "searching",
+        (Standing::Out, _) => "out",
+    };
+    let manager = member.manager.clone().unwrap_or_else(|| member.gsm.join(", "));
+    let known = member.known.as_ref().map(|state| state.epoch.to_string());
+    output.table(
+        ["GROUP", "SUBGROUP", "ADDRESS", "MANAGER", "EPOCH", "NEWEST", "LEAF", "STATE"],
+        &[[
+            status.group.clone(),
+            dash(status.subgroup.as_ref()),
+            dash(status.control_address.as_ref()),
+            manager,
+            epoch_of(status),
+            dash(known.as_ref()),
+            dash(member.leaf.map(|leaf| leaf.to_string()).as_ref()),
+            standing.to_owned(),
+        ]],
+    )?;
+    if member.refused.is_empty() {
+        return Ok(());
+    }
+    output::line(&format!("refused {}", counts(&member.refused)))
+}
+
+fn show_counts(status: &Status, verbose: bool) -> Result<(), Failure> {
+    output::line(&format!(
+        "data delivered {} waited {} dropped {}   control taken {} rejected {}",
+        spoken::count(status.data.delivered),
+        spoken::count(status.data.waited),
+        counts(&status.data.dropped),
+        spoken::count(status.node.taken),
+        spoken::count(status.node.rejected),
+    ))?;
+    if !verbose {
+        return Ok(());
+    }
+    output::line(&format!(
+        "group id {}   data address {}   pid {}   worst timer {:.1} ms late",
+        status.group_id,
+        dash(status.data_address.as_ref()),
+        status.pid,
+        status.node.worst_lateness_seconds * 1_000.0,
+    ))
+}
+
+fn epoch_of(status: &Status) -> String {
+    status.state.as_ref().map_or_else(|| "-".to_owned(), |state| state.epoch.to_string())
+}
+
+fn dash(text: Option<&String>) -> String {
+    text.cloned().unwrap_or_else(|| "-".to_owned())
+}
+
+/// The sum of some counters, and those that are not zero.
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let sum: u64 = counts.values().sum();
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{name} {}", spoken::count(*count)))
+        .collect();
+    if parts.is_empty() { sum.to_string() } else { format!("{} ({})", spoken::count(sum), parts.join(", ")) }
+}

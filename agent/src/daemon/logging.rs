@@ -1,0 +1,39 @@
+//! Log lines go to stderr; they name events, never keys or payloads.
+
+use tracing_subscriber::EnvFilter;
+
+use super::node::Facts;
+use crate::cli::{LogFormat, RunOptions};
+use crate::failure::Failure;
+
+/// Starts logging: by `--log`, else `RUST_LOG`, else at info (debug with `-v`).
+pub(super) fn start(options: &RunOptions, verbose: bool) -> Result<(), Failure> {
+    let default = if verbose { "debug" } else { "info" };
+    let directives = options.log.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let directives = directives.filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned());
+    let filter = EnvFilter::try_new(&directives)
+        .map_err(|error| Failure::Usage(format!("--log {directives:?}: {error}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(true);
+    let started = match options.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(Failure::because)
+}
+
+/// Says that the node has started and where it is controlled.
+pub(super) fn ready(facts: &Facts) {
+    tracing::info!(
+        target: "conclave",
+        role = facts.role.as_str(),
+        identity = %facts.identity,
+        group = %facts.group,
+        interface = %facts.interface,
+        socket = %facts.socket.display(),
+        "daemon.ready"
+    );
+}

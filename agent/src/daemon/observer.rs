@@ -1,0 +1,217 @@
+//! Follows the node's events: logs them, tells them, and adds them up for `status`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use conclave::Clock;
+use gsm::{Departure, GsmEvent};
+use member::{Ending, MemberEvent, Place};
+use protocol::{Instant, Refusal};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::Daemon;
+use super::happening::{Happening, happened};
+use super::node::{NodeEvent, NodeEvents};
+
+/// What the events add up to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    /// Where a member stands; of no meaning at a manager.
+    pub(crate) standing: Standing,
+    /// Where the member's subgroup lives.
+    pub(crate) place: Option<Place>,
+    /// Why the member is not in, or what went wrong last.
+    pub(crate) reason: Option<String>,
+    /// Key updates sent, and when the last one was.
+    pub(crate) rekeys: u64,
+    pub(crate) last_rekey: Option<Instant>,
+    /// Members admitted.
+    pub(crate) admitted: u64,
+    /// Members gone, by the word of [`departure_word`].
+    pub(crate) departed: BTreeMap<&'static str, u64>,
+    /// Nodes that were not let in (at a member: times it was not), by the word of [`refusal_word`].
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Standing {
+    /// It looks for a manager that takes it.
+    #[default]
+    Searching,
+    /// It is admitted; the next key update lets it in.
+    Admitted,
+    /// It holds the group key.
+    Joined,
+    /// It left or was put out.
+    Out,
+}
+
+/// Runs until the node has ended and nothing it told is left.
+pub(super) async fn run(daemon: Arc<Daemon>, mut events: NodeEvents, ended: CancellationToken) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            () = ended.cancelled() => return,
+        };
+        let happening = match event {
+            Ok(NodeEvent::Manager(event)) => daemon.record().on_manager(event),
+            Ok(NodeEvent::Member(event)) => daemon.record().on_member(event),
+            Err(RecvError::Lagged(count)) => Some(happened!(warn, "events.missed", count = count)),
+            Err(RecvError::Closed) => return,
+        };
+        if let Some(happening) = happening {
+            // Nobody reading is in order.
+            let _ = daemon.happenings.send(Arc::new(happening));
+        }
+    }
+}
+
+impl Record {
+    fn on_manager(&mut self, event: GsmEvent) -> Option<Happening> {
+        Some(match event {
+            GsmEvent::Admitted { identity, reg_no, sender } => {
+                self.admitted += 1;
+                happened!(
+                    info,
+                    "member.admitted",
+                    identity = identity,
+                    leaf = reg_no.0,
+                    sender = sender.to_string()
+                )
+            }
+            GsmEvent::Refused { identity, address, why } => {
+                *self.refused.entry(refusal_word(why)).or_default() += 1;
+                let (word, text) = (refusal_word(why), why.to_string());
+                happened!(
+                    warn,
+                    "join.refused",
+                    identity = identity,
+                    address = address,
+                    reason = word,
+                    text = text
+                )
+            }
+            GsmEvent::Departed { identity, sender, why } => {
+                *self.departed.entry(departure_word(why)).or_default() += 1;
+                self.on_departed(identity, &sender.to_string(), why)
+            }
+            GsmEvent::Rekeyed(summary) => {
+                self.rekeys += 1;
+                self.last_rekey = Some(Clock.now());
+                happened!(
+                    info,
+                    "group.rekeyed",
+                    term = summary.state.term.0,
+                    epoch = summary.state.epoch.0,
+                    hard = summary.hard,
+                    joins = summary.joins,
+                    leaves = summary.leaves,
+                    entries = summary.entries,
+                    packets = summary.packets,
+                    bytes = summary.bytes,
+                )
+            }
+            GsmEvent::ReadOnly => happened!(error, "store.read_only"),
+            GsmEvent::KeyRing(_) => return None,
+        })
+    }
+
+    fn on_departed(&self, identity: String, sender: &str, why: Departure) -> Happening {
+        match why {
+            Departure::Left => happened!(info, "member.left", identity = identity, sender = sender),
+            Departure::Silent => happened!(info, "member.silent", identity = identity, sender = sender),
+            Departure::Replaced => happened!(info, "member.replaced", identity = identity, sender = sender),
+            Departure::Evicted => happened!(info, "member.evicted", identity = identity, sender = sender),
+        }
+    }
+
+    fn on_member(&mut self, event: MemberEvent) -> Option<Happening> {
+        Some(match event {
+            MemberEvent::Granted(place) => {
+                let granted = happened!(
+                    info,
+                    "join.granted",
+                    manager = place.manager.clone(),
+                    subgroup = place.subgroup.to_string(),
+                    leaf = place.reg_no.0,
+                    sender = place.sender.to_string(),
+                    control = place.control,
+                    data = place.data,
+                );
+                self.place = Some(place);
+                granted
+            }
+            MemberEvent::Admitted => {
+                self.standing = Standing::Admitted;
+                happened!(info, "join.admitted")
+            }
+            MemberEvent::Installed { state, hard } => {
+                self.standing = Standing::Joined;
+                self.reason = None;
+                happened!(info, "state.installed", term = state.term.0, epoch = state.epoch.0, hard = hard)
+            }
+            MemberEvent::Unreachable { registrar, why } => {
+                self.failed(registrar.to_string(), why.to_string())
+            }
+            MemberEvent::Distrusted { registrar } => {
+                self.failed(registrar.to_string(), "its grant does not hold together".to_owned())
+            }
+            MemberEvent::Refused { registrar, why } => {
+                *self.refused.entry(refusal_word(why)).or_default() += 1;
+                let (word, text) = (refusal_word(why), why.to_string());
+                self.reason = Some(format!("refused by {registrar}: {text}"));
+                happened!(warn, "join.refused", registrar = registrar, reason = word, text = text)
+            }
+            MemberEvent::ManagerSilent => happened!(warn, "manager.silent"),
+            MemberEvent::Ended(how) => {
+                self.standing = Standing::Out;
+                self.place = None;
+                happened!(info, "membership.ended", how = self.ended(how))
+            }
+            MemberEvent::KeyRing(_) => return None,
+        })
+    }
+
+    fn failed(&mut self, registrar: String, why: String) -> Happening {
+        self.reason = Some(format!("{registrar}: {why}"));
+        happened!(warn, "join.failed", registrar = registrar, why = why)
+    }
+
+    fn ended(&mut self, how: Ending) -> &'static str {
+        let (word, text) = match how {
+            Ending::Left => ("left", "it left"),
+            Ending::LeftUnheard => ("left_unheard", "it left, and no manager answered"),
+            Ending::PutOut => ("put_out", "the manager put it out"),
+        };
+        self.reason.get_or_insert_with(|| text.to_owned());
+        word
+    }
+}
+
+/// The word of a refusal in counters and events.
+const fn refusal_word(why: Refusal) -> &'static str {
+    match why {
+        Refusal::NotCertified => "not_certified",
+        Refusal::Denied => "denied",
+        Refusal::Revoked => "revoked",
+        Refusal::UnknownGroup => "unknown_group",
+        Refusal::Full => "full",
+        Refusal::ReadOnly => "read_only",
+        Refusal::NotConfirmed => "not_confirmed",
+    }
+}
+
+/// The word of a departure in counters.
+const fn departure_word(why: Departure) -> &'static str {
+    match why {
+        Departure::Left => "left",
+        Departure::Silent => "silent",
+        Departure::Replaced => "replaced",
+        Departure::Evicted => "evicted",
+    }
+}
