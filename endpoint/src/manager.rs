@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, Label, Secret, Signer, Suite, hash};
-use gsm::{AccessList, Departure, Gsm, GsmConfig, GsmEvent, GsmStatus, Listed, RequestError};
+use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, GsmStatus, Listed, RekeySummary, RequestError};
 use keytree::Degree;
 use protocol::{Domain, GroupId, StateId, SubgroupId, Timing};
 use storage::Store;
@@ -192,38 +192,19 @@ impl ManagerHandle {
         self.group.machine().call(|gsm, _| gsm.members().cloned().collect()).await
     }
 
-    /// Evicts a member, and returns when the eviction is durable and the key update that shuts it out has gone out:
-    /// the state from which on it reads nothing.
-    pub async fn evict(&self, identity: &str) -> Result<StateId, ManagerError> {
+    /// Evicts a member, and returns when the eviction is durable and the key update that shuts it out has gone out.
+    pub async fn evict(&self, identity: &str) -> Result<RekeySummary, ManagerError> {
         let mut events = self.events();
         let name = identity.to_owned();
-        self.group.machine().call(move |gsm, now| gsm.evict(now, &name)).await??;
-        let mut durable = false;
-        loop {
-            match events.recv().await {
-                Ok(GsmEvent::Departed { identity: gone, why: Departure::Evicted, .. })
-                    if gone == identity =>
-                {
-                    durable = true;
-                }
-                Ok(GsmEvent::Rekeyed(summary)) if durable && summary.hard => return Ok(summary.state),
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return Err(Stopped.into()),
-            }
-        }
+        let out_from = self.group.machine().call(move |gsm, now| gsm.evict(now, &name)).await??;
+        Ok(rekeyed(&mut events, out_from).await?)
     }
 
     /// Cuts what waits now, and returns what the key update did and cost.
-    pub async fn rekey(&self) -> Result<gsm::RekeySummary, Stopped> {
+    pub async fn rekey(&self) -> Result<RekeySummary, Stopped> {
         let mut events = self.events();
-        self.group.machine().call(|gsm, now| gsm.rekey(now)).await?;
-        loop {
-            match events.recv().await {
-                Ok(GsmEvent::Rekeyed(summary)) => return Ok(summary),
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return Err(Stopped),
-            }
-        }
+        let state = self.group.machine().call(|gsm, now| gsm.rekey(now)).await?;
+        rekeyed(&mut events, state).await
     }
 
     /// Sets the rekey interval.
@@ -239,6 +220,20 @@ impl ManagerHandle {
     /// What the driver counted.
     pub fn driver_counters(&self) -> &DriverCounters {
         self.group.driver_counters()
+    }
+}
+
+/// Until the key update that leads to `state` has gone out.
+async fn rekeyed(
+    events: &mut broadcast::Receiver<GsmEvent>,
+    state: StateId,
+) -> Result<RekeySummary, Stopped> {
+    loop {
+        match events.recv().await {
+            Ok(GsmEvent::Rekeyed(summary)) if summary.state >= state => return Ok(summary),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return Err(Stopped),
+        }
     }
 }
 

@@ -145,6 +145,7 @@ impl Gsm {
             address: None,
             unicast: entry.unicast.clone(),
             counter: 0,
+            resynced: None,
         };
         if entry.eligible {
             self.policy.add_eligible(entry.sender, entry.signing, &*self.signer.0);

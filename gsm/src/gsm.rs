@@ -181,25 +181,27 @@ impl Gsm {
         gsm
     }
 
-    /// Puts a member out for good and cuts at once (GSM 3.5). It is told with [`Departure::Evicted`] when the eviction
-    /// is durable, and [`GsmEvent::Rekeyed`] when the key update that shuts it out has gone out.
-    pub fn evict(&mut self, now: Instant, identity: &str) -> Result<(), RequestError> {
+    /// Puts a member out for good and cuts at once (GSM 3.5). Returns the state from which on it is out: the eviction
+    /// is durable and its key update has gone out when [`GsmEvent::Rekeyed`] tells of that state or a later one.
+    pub fn evict(&mut self, now: Instant, identity: &str) -> Result<StateId, RequestError> {
         let listed =
             self.members.live(identity).ok_or_else(|| RequestError::NoSuchMember(identity.to_owned()))?;
         if listed.sender == self.own {
             return Err(RequestError::OwnNode(identity.to_owned()));
         }
         self.depart(listed.sender, Departure::Evicted);
-        self.cut(now);
-        Ok(())
+        Ok(self.rekey(now))
     }
 
-    /// Cuts what waits now; with nothing waiting, the root is replaced at random.
-    pub fn rekey(&mut self, now: Instant) {
+    /// Cuts what waits now; with nothing waiting, the root is replaced at random. Returns the state the cut leads to.
+    pub fn rekey(&mut self, now: Instant) -> StateId {
         if !self.keys.has_pending() {
             self.keys.refresh();
         }
+        let state = self.keys.state();
+        let cuts_ahead = if self.keys.is_cutting() { 2 } else { 1 };
         self.cut(now);
+        state.at(Epoch(state.epoch.0.saturating_add(cuts_ahead)))
     }
 
     /// Sets how long joins and leaves are gathered from now on; what waits already waits no longer than this.

@@ -44,6 +44,8 @@ pub struct Listed {
     pub address: Option<SocketAddr>,
     pub(crate) unicast: Secret<32>,
     pub(crate) counter: u64,
+    /// When a resync request of it was last answered.
+    pub(crate) resynced: Option<Instant>,
 }
 
 /// All registrations of a subgroup, by leaf, with the ways to find one by sender id and by identity.

@@ -13,6 +13,9 @@ pub(crate) struct Policy {
     eligible: BTreeMap<SenderId, PublicKey>,
     roster: Roster,
     revocations: BTreeSet<Revocation>,
+    /// The hashes of the revoked identities and certificates, either of which is enough.
+    identities: BTreeSet<[u8; 32]>,
+    certificates: BTreeSet<[u8; 32]>,
     /// The revocations in the order in which they came, newest last, for grants.
     recent: Vec<Revocation>,
     digest: [u8; 16],
@@ -27,6 +30,8 @@ impl Policy {
             eligible: BTreeMap::new(),
             roster,
             revocations: BTreeSet::new(),
+            identities: BTreeSet::new(),
+            certificates: BTreeSet::new(),
             recent: Vec::new(),
             digest,
         }
@@ -63,6 +68,8 @@ impl Policy {
     /// Adds a revocation; it is never taken back.
     pub(crate) fn revoke(&mut self, revocation: Revocation) {
         if self.revocations.insert(revocation) {
+            self.identities.insert(revocation.identity);
+            self.certificates.insert(revocation.certificate);
             self.recent.push(revocation);
             self.renew_digest();
         }

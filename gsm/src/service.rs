@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use protocol::limits::RESYNC_INTERVAL;
 use protocol::{
     Alarm, Instant, Nak, Registration, Rejected, ResyncAnswer, SenderId, Timing, ToManager, ToMember,
     Transmit, claimed_sender,
@@ -104,11 +105,13 @@ impl Gsm {
         sender: SenderId,
         nonce: u64,
     ) -> Result<(), Rejected> {
-        if !self.resync_answers.take(now) {
+        let current = self.keys.current().cloned().ok_or(Rejected::OutOfPlace)?;
+        let listed = self.members.get_mut(sender).ok_or(Rejected::UnknownSender)?;
+        let too_soon = |last: Instant| now.saturating_since(last) < RESYNC_INTERVAL;
+        if listed.resynced.is_some_and(too_soon) || !self.resync_answers.take(now) {
             return Err(Rejected::OverBudget);
         }
-        let current = self.keys.current().cloned().ok_or(Rejected::OutOfPlace)?;
-        let listed = self.members.get(sender).ok_or(Rejected::UnknownSender)?;
+        listed.resynced = Some(now);
         let path = match listed.standing {
             Standing::In => self.keys.path(listed.reg_no).unwrap_or_default(),
             Standing::Pending | Standing::Leaving => Vec::new(),

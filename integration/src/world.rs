@@ -329,7 +329,7 @@ impl World {
             self.nodes[node.0].wanted = false;
             self.nodes[node.0].evicted = true;
         }
-        done
+        done.map(|_| ())
     }
 
     /// A node's process dies, silently.

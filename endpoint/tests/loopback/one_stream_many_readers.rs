@@ -43,7 +43,7 @@ async fn an_evicted_member_reads_nothing_sent_after_the_switch_and_does_not_come
     within(sender.send(b"before")).await.unwrap();
     assert_eq!(within(evicted.recv()).await.unwrap().payload, b"before");
     assert_eq!(within(reader.recv()).await.unwrap().payload, b"before");
-    let hard = within(handle.evict("evicted.example")).await.unwrap();
+    let hard = within(handle.evict("evicted.example")).await.unwrap().state;
     loop {
         let sent = within(sender.send(b"after")).await.unwrap();
         let read = within(reader.recv()).await.unwrap();
