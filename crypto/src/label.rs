@@ -62,10 +62,6 @@ labels! {
     ConfirmMember => "confirm-member",
     /// MAC over the registration under one of the confirmation keys.
     ConfirmMac => "confirm-mac",
-    /// New leaf secret at a renewal, from the old one and an X25519 secret.
-    RenewLeaf => "renew-leaf",
-    /// New unicast key at a renewal, from the old one and an X25519 secret.
-    RenewUnicast => "renew-unicast",
 
     // The data plane.
     /// Key that wraps a data key for one sender under a group key.
@@ -74,22 +70,14 @@ labels! {
     KrCommit => "kr-commit",
     /// Data key of a generation from fresh randomness and what makes the generation unique.
     Kr => "kr",
-    /// Seals one unicast message under a unicast key.
-    UnicastSeal => "unicast-seal",
 
     // Names and digests.
     /// Group id from group name and CA key.
     GroupId => "group-id",
-    /// Subgroup id.
-    SubgroupId => "subgroup-id",
-    /// Discovery address from the group id.
-    DiscoveryAddress => "discovery-address",
     /// Group or local address from group and subgroup, where there is no server to lease one.
     LocalAddress => "local-address",
     /// Digest of the roster of eligible successors.
     RosterDigest => "roster-digest",
-    /// Digest of the revocation list.
-    RevocationDigest => "revocation-digest",
     /// Hash under which an identity stands in a revocation.
     IdentityHash => "identity-hash",
 
@@ -102,18 +90,6 @@ labels! {
     SignCredential => "sign-credential",
     /// Signature of the roster.
     SignRoster => "sign-roster",
-    /// Signature of a revocation.
-    SignRevocation => "sign-revocation",
-    /// Signature of a claim.
-    SignClaim => "sign-claim",
-    /// Signature of a suspicion.
-    SignSuspicion => "sign-suspicion",
-    /// Signature of a handover.
-    SignHandover => "sign-handover",
-    /// Signature of a renewal.
-    SignRenewal => "sign-renewal",
-    /// Signature of a sender's stream proof.
-    SignStream => "sign-stream",
 
     // Trees of packets.
     /// Leaves and nodes of a Merkle tree over packets.
