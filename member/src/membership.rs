@@ -199,20 +199,20 @@ impl Membership {
         Effect { ring: sighted, ..Effect::default() }
     }
 
-    /// Applies the pending updates that can be applied, in order.
+    /// Applies the pending updates that can be applied, in order. One that cannot holds no later one up: a joiner
+    /// cannot follow an update that was cut before its join, and needs none of it.
     fn install_pending(&mut self, effect: &mut Effect) {
-        while let Some((epoch, packet)) = self.pending.pop_first() {
+        for (epoch, packet) in std::mem::take(&mut self.pending) {
             match self.apply(&packet) {
                 Ok(()) => {
                     self.hold(packet.header.state);
                     effect.ring = true;
                     effect.installed = Some((packet.header.state, packet.header.hard));
                 }
-                Err(PathError::Stale { .. }) => {}
+                Err(PathError::Stale { .. } | PathError::Behind { .. }) => {}
+                // It leads past an update that is missing, or it is not for this member: repair will tell.
                 Err(_) => {
-                    // It leads past an update that is missing, or it is not for this member: repair will tell.
                     self.pending.insert(epoch, packet);
-                    return;
                 }
             }
         }
