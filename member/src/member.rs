@@ -55,6 +55,8 @@ pub struct Member {
     exchange: RegistrationExchange,
     membership: Option<Box<Membership>>,
     leaving: Option<Leaving>,
+    /// The nonce of the newest resync request that has no answer.
+    asked: Option<u64>,
     repair: Repair,
     timers: Timers<Timer>,
     outbox: Outbox<MemberEvent>,
@@ -78,6 +80,7 @@ impl Member {
             exchange: RegistrationExchange::new(),
             membership: None,
             leaving: None,
+            asked: None,
             repair: Repair::new(),
             timers: Timers::new(),
             outbox: Outbox::new(Commit(0)),
@@ -148,7 +151,12 @@ impl Member {
         let message = ToMember::open(&membership.registration(), bytes)?;
         match &*message {
             ToMember::Resync(answer) => {
+                // An answer that was not asked for, or an old one come back.
+                if self.asked != Some(answer.nonce) {
+                    return Err(Rejected::OutOfPlace);
+                }
                 let effect = membership.on_resync(now, answer)?;
+                self.asked = None;
                 self.repair.on_answer();
                 self.on_effect(now, effect);
             }
@@ -224,6 +232,7 @@ impl Member {
     fn begin(&mut self, now: Instant, admission: Admission) {
         self.repair = Repair::new();
         self.leaving = None;
+        self.asked = None;
         let membership = Box::new(Membership::new(admission, &self.config));
         let timing = membership.grant().timing;
         self.outbox.tell(MemberEvent::Admitted);
@@ -289,6 +298,7 @@ impl Member {
 
     fn ask_resync(&mut self) {
         let (nonce, held) = (self.rng.0.next_u64(), self.held());
+        self.asked = Some(nonce);
         self.send_unicast(ToManager::Resync { nonce, held });
     }
 
