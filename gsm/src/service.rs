@@ -15,11 +15,12 @@ use crate::member_list::Standing;
 
 impl Gsm {
     /// Says that the manager lives, and what the state is. The next alarm is due one interval after this one *was
-    /// due*, so that a busy moment makes one alarm late and not all that follow.
+    /// due*, so that a busy moment makes one alarm late and not all that follow; after one that was not due yet (a
+    /// key update has just been cut), one interval from now.
     pub(crate) fn send_alarm(&mut self, now: Instant) {
         let Some(current) = self.keys.current().cloned() else { return };
         let interval = self.config.timing.alarm_interval;
-        let next = self.alarm_due + interval;
+        let next = self.alarm_due.min(now) + interval;
         self.alarm_due = if next > now { next } else { now + interval };
         self.timers.set(Timer::Alarm, self.alarm_due);
         let bytes = self.alarm(now, &current);
