@@ -90,10 +90,11 @@ impl Activation {
         }
     }
 
-    /// The manager named the oldest epoch still received: older ones of the same start end here.
-    pub fn cut_below(&mut self, state: StateId, oldest: Epoch) {
+    /// The manager named the oldest epoch still received: older ones of the same start end here. Returns whether
+    /// anything went.
+    pub fn cut_below(&mut self, state: StateId, oldest: Epoch) -> bool {
         let oldest = state.at(oldest);
-        self.raise_floor(|scheduled| scheduled.state < oldest);
+        self.raise_floor(|scheduled| scheduled.state < oldest)
     }
 
     /// Forgets what is past its cut at `now`. Returns whether anything went.

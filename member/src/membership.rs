@@ -194,9 +194,9 @@ impl Membership {
     /// What every signed alarm tells, whether or not its state can be reached.
     fn note_alarm(&mut self, now: Instant, alarm: &Verified<Alarm>) -> Effect {
         let sighted = self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
-        self.activation.cut_below(alarm.state, alarm.oldest);
+        let cut = self.activation.cut_below(alarm.state, alarm.oldest);
         self.known = self.known.max(alarm.state);
-        Effect { ring: sighted, ..Effect::default() }
+        Effect { ring: sighted || cut, ..Effect::default() }
     }
 
     /// Applies the pending updates that can be applied, in order. One that cannot holds no later one up: a joiner
