@@ -96,9 +96,11 @@ impl Member {
 
     /// Asks the manager to take this node out, and ends the membership when it has answered or after three seconds.
     ///
-    /// Data goes on until then. Without a membership it only stops the search.
+    /// Data goes on until then. Without a membership it only stops the search, at whatever point that is.
     pub fn leave(&mut self, now: Instant) {
-        self.exchange.stop_waiting();
+        if let Some(close) = self.exchange.abandon() {
+            self.outbox.send(close);
+        }
         if self.membership.is_none() || self.leaving.is_some() {
             return;
         }
@@ -268,11 +270,18 @@ impl Member {
             }
             Timer::Silence => {
                 self.outbox.tell(MemberEvent::ManagerSilent);
-                self.exchange.start(now + jitter(&mut *self.rng.0, timing.silence));
+                self.look_again(now, timing.silence);
             }
             Timer::Leave => self.ask_to_leave(now),
             Timer::Cut => self.on_cut(now),
             Timer::Hint => self.ask_resync(),
+        }
+    }
+
+    /// Registers again within `most`, unless this node is on its way out.
+    fn look_again(&mut self, now: Instant, most: Duration) {
+        if self.leaving.is_none() {
+            self.exchange.start(now + jitter(&mut *self.rng.0, most));
         }
     }
 
@@ -310,7 +319,7 @@ impl Member {
             Some(Ask::Resync) => self.ask_resync(),
             Some(Ask::Rejoin) => {
                 self.ask_resync();
-                self.exchange.start(now + jitter(&mut *self.rng.0, timing.alarm_interval));
+                self.look_again(now, timing.alarm_interval);
             }
             None => {}
         }

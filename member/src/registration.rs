@@ -89,6 +89,14 @@ impl RegistrationExchange {
         }
     }
 
+    /// The node does not want in any more: ends an exchange under way.
+    pub(crate) fn abandon(&mut self) -> Option<Transmit> {
+        let conn = self.conn();
+        self.stage = Stage::Idle;
+        self.due = None;
+        conn.map(|conn| Transmit::Close { conn })
+    }
+
     pub(crate) const fn due(&self) -> Option<Instant> {
         self.due
     }
