@@ -181,11 +181,17 @@ impl Gsm {
         gsm
     }
 
-    /// Puts a member out for good and cuts at once (GSM 3.5). Returns the state from which on it is out: the eviction
-    /// is durable and its key update has gone out when [`GsmEvent::Rekeyed`] tells of that state or a later one.
+    /// Puts a member out for good and cuts at once (GSM 3.5), also one that is leaving by itself. Returns the state
+    /// from which on it is out: the eviction is durable and its key update has gone out when [`GsmEvent::Rekeyed`]
+    /// tells of that state or a later one.
     pub fn evict(&mut self, now: Instant, identity: &str) -> Result<StateId, RequestError> {
-        let listed =
-            self.members.live(identity).ok_or_else(|| RequestError::NoSuchMember(identity.to_owned()))?;
+        // One that was evicted already is as good as gone.
+        let revoked = |listed: &Listed| self.policy.is_revoked(&listed.identity, &listed.certificate);
+        let listed = self
+            .members
+            .newest(identity)
+            .filter(|listed| listed.standing != Standing::Leaving || !revoked(listed))
+            .ok_or_else(|| RequestError::NoSuchMember(identity.to_owned()))?;
         if listed.sender == self.own {
             return Err(RequestError::OwnNode(identity.to_owned()));
         }
@@ -274,7 +280,7 @@ impl Gsm {
     /// Takes a member out: recorded now, cut with the next key update. Returns the record's number.
     pub(crate) fn depart(&mut self, sender: SenderId, why: Departure) -> Option<Commit> {
         let listed = self.members.get_mut(sender)?;
-        listed.standing = Standing::Leaving;
+        let leaving = std::mem::replace(&mut listed.standing, Standing::Leaving) == Standing::Leaving;
         let (reg_no, identity, certificate) = (listed.reg_no, listed.identity.clone(), listed.certificate);
         let entry = if why == Departure::Evicted {
             let revocation = protocol::Revocation {
@@ -288,7 +294,9 @@ impl Gsm {
         };
         let commit = self.record(&entry);
         self.policy.remove_eligible(sender, &*self.signer.0);
-        if self.keys.leave(reg_no, sender, why == Departure::Evicted) == Leave::NeverIn {
+        if leaving {
+            self.keys.harden(reg_no);
+        } else if self.keys.leave(reg_no, sender, why == Departure::Evicted) == Leave::NeverIn {
             self.members.remove(sender);
         }
         self.outbox.tell_after(commit, GsmEvent::Departed { identity, sender, why });

@@ -128,6 +128,13 @@ impl KeyManager {
         Leave::WithNextCut
     }
 
+    /// A member that is on its way out is evicted: the next cut is hard. If the cut that takes it out is already on
+    /// paper, the one after it takes a new root.
+    pub(crate) fn harden(&mut self, reg_no: RegNo) {
+        self.pending.hard = true;
+        self.pending.refresh |= !self.pending.leaves.contains_key(&reg_no);
+    }
+
     /// Asks for a random root in the next cut even if nobody leaves.
     pub(crate) const fn refresh(&mut self) {
         self.pending.refresh = true;

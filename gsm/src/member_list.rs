@@ -92,6 +92,11 @@ impl MemberList {
         (listed.standing != Standing::Leaving).then_some(listed)
     }
 
+    /// The newest registration of an identity, leaving or not.
+    pub(crate) fn newest(&self, identity: &str) -> Option<&Listed> {
+        self.get(*self.by_identity.get(identity)?)
+    }
+
     /// Whether a leaf is taken by a registration, cut or not.
     pub(crate) fn holds(&self, reg_no: RegNo) -> bool {
         self.by_reg_no.contains_key(&reg_no)

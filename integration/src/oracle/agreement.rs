@@ -72,7 +72,8 @@ impl Agreement {
             ));
         }
         let hard = before.difference(now).any(|sender| roll.was_evicted(*sender));
-        if hard != summary.hard {
+        // One that was leaving is evicted by a hard state after the one that took it out.
+        if hard && !summary.hard || summary.hard && !roll.has_eviction(state) {
             return Err(format!("{state} is hard: {}, evictions in it: {hard}", summary.hard));
         }
         Ok(())

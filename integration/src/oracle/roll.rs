@@ -28,6 +28,9 @@ pub struct Roll {
     live: BTreeSet<SenderId>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
     evicted: BTreeSet<SenderId>,
+    /// States before whose cut, and after the one before, somebody was evicted.
+    after_eviction: BTreeSet<StateId>,
+    eviction: bool,
 }
 
 impl Roll {
@@ -38,6 +41,8 @@ impl Roll {
             live: BTreeSet::new(),
             states: BTreeMap::new(),
             evicted: BTreeSet::new(),
+            after_eviction: BTreeSet::new(),
+            eviction: false,
         }
     }
 
@@ -56,9 +61,13 @@ impl Roll {
             JournalEntry::Evicted { sender, .. } => {
                 self.live.remove(&sender);
                 self.evicted.insert(sender);
+                self.eviction = true;
             }
             JournalEntry::Cut { state, .. } => {
                 self.states.insert(state, self.live.clone());
+                if std::mem::take(&mut self.eviction) {
+                    self.after_eviction.insert(state);
+                }
             }
         }
     }
@@ -91,6 +100,11 @@ impl Roll {
     /// The state before another one.
     pub fn before(&self, state: StateId) -> Option<(StateId, &BTreeSet<SenderId>)> {
         self.states.range(..state).next_back().map(|(state, members)| (*state, members))
+    }
+
+    /// Whether somebody was evicted between a state's cut and the one before.
+    pub fn has_eviction(&self, state: StateId) -> bool {
+        self.after_eviction.contains(&state)
     }
 
     /// Whether a registration was evicted.
