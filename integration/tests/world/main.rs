@@ -1,0 +1,14 @@
+//! The world's own tests: what whole groups do under faults, and that the oracle sees what it is for.
+
+mod batch_counts;
+mod churn_reads;
+mod determinism;
+mod evicted_member_is_out;
+mod expiry;
+mod late_joiner;
+mod one_live_registration;
+mod planted_bugs;
+mod slow_store;
+mod store_failure;
+mod support;
+mod world_seeds;

@@ -1,0 +1,27 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use integration::{Scenario, World};
+
+const SEEDS: u64 = 100;
+
+#[test]
+fn a_hundred_seeds_keep_secrecy_agreement_delivery_and_liveness() {
+    let (next, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
+    let run = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= SEEDS {
+                return;
+            }
+            match World::new(seed, Scenario::drawn(seed)).run() {
+                Ok(report) => delivered.fetch_add(report.delivered as u64, Ordering::Relaxed),
+                Err(failure) => panic!("{failure}"),
+            };
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(run);
+        scope.spawn(run);
+    });
+    assert!(delivered.into_inner() > 100_000, "the runs were about something");
+}
