@@ -71,7 +71,7 @@ impl Agreement {
                 summary.joins, summary.leaves
             ));
         }
-        let hard = before.difference(now).any(|sender| roll.was_evicted(*sender));
+        let hard = roll.puts_out_an_evicted(state);
         // One that was leaving is evicted by a hard state after the one that took it out.
         if hard && !summary.hard || summary.hard && !roll.has_eviction(state) {
             return Err(format!("{state} is hard: {}, evictions in it: {hard}", summary.hard));

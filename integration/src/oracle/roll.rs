@@ -30,6 +30,8 @@ pub struct Roll {
     evicted: BTreeSet<SenderId>,
     /// States before whose cut, and after the one before, somebody was evicted.
     after_eviction: BTreeSet<StateId>,
+    /// States that put out somebody who was evicted by then.
+    hard: BTreeSet<StateId>,
     eviction: bool,
 }
 
@@ -42,6 +44,7 @@ impl Roll {
             states: BTreeMap::new(),
             evicted: BTreeSet::new(),
             after_eviction: BTreeSet::new(),
+            hard: BTreeSet::new(),
             eviction: false,
         }
     }
@@ -64,6 +67,11 @@ impl Roll {
                 self.eviction = true;
             }
             JournalEntry::Cut { state, .. } => {
+                let before = self.before(state).map(|(_, members)| members);
+                let mut out = before.into_iter().flatten().filter(|sender| !self.live.contains(sender));
+                if out.any(|sender| self.evicted.contains(sender)) {
+                    self.hard.insert(state);
+                }
                 self.states.insert(state, self.live.clone());
                 if std::mem::take(&mut self.eviction) {
                     self.after_eviction.insert(state);
@@ -107,8 +115,8 @@ impl Roll {
         self.after_eviction.contains(&state)
     }
 
-    /// Whether a registration was evicted.
-    pub fn was_evicted(&self, sender: SenderId) -> bool {
-        self.evicted.contains(&sender)
+    /// Whether a state puts out somebody who was evicted before its cut.
+    pub fn puts_out_an_evicted(&self, state: StateId) -> bool {
+        self.hard.contains(&state)
     }
 }

@@ -93,7 +93,7 @@ fn secrecy_one_later_path_key_in_an_ex_members_hands_is_caught() {
     assert_eq!(world.violations(), []);
     world.leave(members[1]);
     world.run_for(3 * SECOND);
-    assert_found(&world, Property::Secrecy, "all 1 ex-members together");
+    assert_found(&world, Property::Secrecy, "ex-members together");
 }
 
 #[test]
