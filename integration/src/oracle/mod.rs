@@ -139,7 +139,7 @@ impl Oracle {
             return;
         };
         if let JournalEntry::Started { term, inst, .. } = &entry {
-            // No update leads on from this epoch, so the gate needs no prefilter key.
+            // No update leads on from this epoch, so the gate has no prefilter key to check one with.
             let start = StateId { term: *term, inst: *inst, epoch: Epoch(u32::MAX) };
             let Setting { domain, manager, verifier, .. } = &self.setting;
             let prefilter = Secret::new([0; 32]);
@@ -160,7 +160,7 @@ impl Oracle {
     fn on_key_update(&mut self, at: Instant, bytes: &[u8]) {
         let Some(gate) = &mut self.gate else { return };
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let packet = match gate.key_update(at, from, None, bytes) {
+        let packet = match gate.key_update(at, from, Some(Epoch(0)), bytes) {
             Ok(packet) => packet,
             // A repair, byte-equal to what was sent before.
             Err(Rejected::Duplicate) => return,
