@@ -51,7 +51,7 @@ pub(super) async fn evict(
 ) -> Result<Json<Evicted>, Fault> {
     let manager = manager_of(&daemon)?;
     let done = patiently(manager.evict(&request.identity)).await?;
-    let state = done.map_err(Fault::conflict)?.into();
+    let state = done.map_err(Fault::conflict)?.state.into();
     Ok(Json(Evicted { identity: request.identity, state }))
 }
 
