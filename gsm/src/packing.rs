@@ -177,3 +177,6 @@ fn entry_of(staged: &StagedRekey, target: &Target, slot: u8) -> Option<usize> {
 fn count(entries: &[Entry]) -> u32 {
     u32::try_from(entries.len()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
