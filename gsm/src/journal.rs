@@ -143,13 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_reads_back_and_no_truncation_does() {
+    fn every_entry_reads_back_and_nothing_shorter_or_longer_does() {
         let state = StateId { term: Term(1), inst: Inst(7), epoch: Epoch(3) };
         let revocation = Revocation { identity: [1; 32], certificate: [2; 32] };
         let joined = JoinedEntry {
             reg_no: RegNo(5),
             sender: SenderId(9),
-            identity: "host7.example".into(),
+            // The longest a certificate can name: what is written must be read back after a restart.
+            identity: "x".repeat(512),
             certificate: [3; 32],
             signing: PublicKey([4; 32]),
             exchange: ExchangePublic([5; 32]),
@@ -169,6 +170,7 @@ mod tests {
             let bytes = entry.encode();
             assert_eq!(JournalEntry::decode(&bytes), Ok(entry));
             assert!((0..bytes.len()).all(|len| JournalEntry::decode(&bytes[..len]).is_err()));
+            assert_eq!(JournalEntry::decode(&[&bytes[..], &[0]].concat()), Err(Malformed::Trailing));
         }
     }
 }

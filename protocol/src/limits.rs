@@ -8,8 +8,8 @@ pub const MAX_DATAGRAM: usize = 1_200;
 pub const MIN_DATAGRAM: usize = 576;
 /// The largest frame of a TLS connection, in bytes.
 pub const MAX_FRAME: usize = 65_536;
-/// The longest identity taken from a certificate, in bytes.
-pub const MAX_IDENTITY: usize = 255;
+/// The longest identity taken from a certificate, in bytes; no shorter than what `crypto` reads out of one.
+pub const MAX_IDENTITY: usize = 512;
 /// The most revocations a grant lists: the newest ones, within one frame.
 pub const MAX_GRANT_REVOCATIONS: usize = 512;
 /// The most eligible members a roster lists.
