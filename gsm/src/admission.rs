@@ -3,7 +3,8 @@
 use crypto::Secret;
 use keytree::Join as TreeJoin;
 use protocol::{
-    ConnId, Credential, Frame, Grant, Instant, Join, Peer, Refusal, RegNo, Rejected, SenderId, Transmit,
+    Budget, ConnId, Credential, Frame, Grant, Instant, Join, Peer, Refusal, RegNo, Rejected, SenderId,
+    Transmit,
 };
 
 use crate::event::{Departure, GsmEvent};
@@ -145,7 +146,8 @@ impl Gsm {
             address: None,
             unicast: entry.unicast.clone(),
             counter: 0,
-            resynced: None,
+            resynced: 0,
+            resync_answers: Budget::new(1, 2),
         };
         if entry.eligible {
             self.policy.add_eligible(entry.sender, entry.signing, &*self.signer.0);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crypto::{ExchangePublic, PublicKey, Secret};
-use protocol::{Instant, RegNo, SenderId, StateId};
+use protocol::{Budget, Instant, RegNo, SenderId, StateId};
 
 /// Where a registration stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +44,9 @@ pub struct Listed {
     pub address: Option<SocketAddr>,
     pub(crate) unicast: Secret<32>,
     pub(crate) counter: u64,
-    /// When a resync request of it was last answered.
-    pub(crate) resynced: Option<Instant>,
+    /// The nonce of the newest resync request that was answered, and what answers are left to it.
+    pub(crate) resynced: u64,
+    pub(crate) resync_answers: Budget,
 }
 
 /// All registrations of a subgroup, by leaf, with the ways to find one by sender id and by identity.

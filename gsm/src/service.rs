@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use protocol::limits::RESYNC_INTERVAL;
 use protocol::{
     Alarm, Instant, Nak, Registration, Rejected, ResyncAnswer, SenderId, Timing, ToManager, ToMember,
     Transmit, claimed_sender,
@@ -108,11 +107,14 @@ impl Gsm {
     ) -> Result<(), Rejected> {
         let current = self.keys.current().cloned().ok_or(Rejected::OutOfPlace)?;
         let listed = self.members.get_mut(sender).ok_or(Rejected::UnknownSender)?;
-        let too_soon = |last: Instant| now.saturating_since(last) < RESYNC_INTERVAL;
-        if listed.resynced.is_some_and(too_soon) || !self.resync_answers.take(now) {
+        // A recorded request, sent again from a forged address, would have the manager throw answers at somebody.
+        if nonce <= listed.resynced {
+            return Err(Rejected::Stale);
+        }
+        if !listed.resync_answers.take(now) || !self.resync_answers.take(now) {
             return Err(Rejected::OverBudget);
         }
-        listed.resynced = Some(now);
+        listed.resynced = nonce;
         let path = match listed.standing {
             Standing::In => self.keys.path(listed.reg_no).unwrap_or_default(),
             Standing::Pending | Standing::Leaving => Vec::new(),

@@ -274,7 +274,7 @@ impl Member {
             }
             Timer::Leave => self.ask_to_leave(now),
             Timer::Cut => self.on_cut(now),
-            Timer::Hint => self.ask_resync(),
+            Timer::Hint => self.ask_resync(now),
         }
     }
 
@@ -305,8 +305,8 @@ impl Member {
         self.send_unicast(ToManager::Leave { nonce });
     }
 
-    fn ask_resync(&mut self) {
-        let (nonce, held) = (self.rng.0.next_u64(), self.held());
+    fn ask_resync(&mut self, now: Instant) {
+        let (nonce, held) = (now.micros(), self.held());
         self.asked = Some(nonce);
         self.send_unicast(ToManager::Resync { nonce, held });
     }
@@ -316,9 +316,9 @@ impl Member {
         let timing = membership.grant().timing;
         match self.repair.on_due(now, &timing, &mut *self.rng.0) {
             Some(Ask::Nak) => self.send_nak(),
-            Some(Ask::Resync) => self.ask_resync(),
+            Some(Ask::Resync) => self.ask_resync(now),
             Some(Ask::Rejoin) => {
-                self.ask_resync();
+                self.ask_resync(now);
                 self.look_again(now, timing.alarm_interval);
             }
             None => {}

@@ -30,7 +30,8 @@ pub const MAX_WAITING_PER_SOURCE: usize = 64;
 pub const WAITING_TIME: Duration = Duration::from_secs(4);
 /// Signature checks a second that datagrams may cause at one node (DESIGN 6: a budget, not a queue).
 pub const SIGNATURE_CHECKS_PER_SECOND: u32 = 500;
-/// Time between two resync requests of one member, and the answers a manager gives it.
+/// Time between two resync requests of one member. A manager gives it as many answers, and one more at once, for the
+/// network brings requests closer together than they were sent.
 pub const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Resync answers a manager gives in a second, to all members together.
 pub const RESYNC_ANSWERS_PER_SECOND: u32 = 2_000;

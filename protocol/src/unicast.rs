@@ -34,7 +34,8 @@ pub enum ToManager {
     },
     /// "Two rounds of NAKs did not help: send me my path." At most once a [`crate::limits::RESYNC_INTERVAL`].
     Resync {
-        /// Echoed by the answer.
+        /// Grows with every request of this registration, so that a recorded one brings nobody an answer; echoed by
+        /// the answer.
         nonce: u64,
         /// The state held, if any.
         held: Option<StateId>,
