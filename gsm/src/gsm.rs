@@ -316,7 +316,7 @@ impl Gsm {
         bytes: &[u8],
     ) -> Result<(), Rejected> {
         match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
-            (Lane::Control, DatagramKind::Nak) => self.on_nak(bytes),
+            (Lane::Control, DatagramKind::Nak) => self.on_nak(now, bytes),
             (Lane::Unicast, DatagramKind::ToManager) => self.on_unicast(now, from, bytes),
             _ => Err(Rejected::NotForUs),
         }

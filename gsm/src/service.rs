@@ -60,10 +60,10 @@ impl Gsm {
     }
 
     /// A member lost a key update: the packet that serves it goes out again at once (GSM 3.6).
-    pub(crate) fn on_nak(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+    pub(crate) fn on_nak(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
         let prefilters = &self.prefilters;
         let nak = Nak::verify(bytes, &self.domain, |epoch| prefilters.get(&epoch))?;
-        let repairs = self.transmitter.repair(&nak);
+        let repairs = self.transmitter.repair(now, self.config.timing.nak_wait, &nak)?;
         repairs.into_iter().for_each(|repair| self.outbox.send(repair));
         Ok(())
     }

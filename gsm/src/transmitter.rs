@@ -7,12 +7,17 @@ use std::time::Duration;
 use crypto::{MerkleHash, Secret, Signer};
 use keytree::{RegNo, StagedRekey};
 use protocol::limits::{KEPT_UPDATES, REPAIR_BYTES_FACTOR};
-use protocol::{Domain, Epoch, Nak, StateId, Transmit, UpdateHeader, Verified, packet_overhead, seal_update};
+use protocol::{
+    Domain, Epoch, Instant, Nak, Rejected, StateId, Transmit, UpdateHeader, Verified, packet_overhead,
+    seal_update,
+};
 
 use crate::packing::{Share, pack};
 
 /// Data packets of an FEC block. Parity is not sent yet; its place in the header is fixed.
 const BLOCK_DATA: u8 = 10;
+/// NAKs whose nonces are remembered.
+const MAX_HEARD: usize = 1_024;
 
 /// What the packets of one key update have in common.
 #[derive(Clone, Debug)]
@@ -36,9 +41,18 @@ pub(crate) struct UpdateTerms {
 struct Kept {
     state: StateId,
     root: MerkleHash,
-    packets: Vec<(RegNo, RegNo, Vec<u8>)>,
+    packets: Vec<KeptPacket>,
     bytes: usize,
     repaired: usize,
+}
+
+#[derive(Debug)]
+struct KeptPacket {
+    first: RegNo,
+    last: RegNo,
+    bytes: Vec<u8>,
+    /// When it was last sent for a NAK.
+    repaired: Option<Instant>,
 }
 
 /// Sends key updates and answers NAKs.
@@ -48,6 +62,8 @@ pub(crate) struct Transmitter {
     ttl: u8,
     packet_size: usize,
     kept: VecDeque<Kept>,
+    /// Nonces of the newest NAKs: a recorded one that is sent again must not use up the repair of an epoch.
+    heard: VecDeque<u64>,
 }
 
 /// What a key update cost.
@@ -59,7 +75,7 @@ pub(crate) struct Sent {
 
 impl Transmitter {
     pub(crate) const fn new(control: SocketAddr, ttl: u8, packet_size: usize) -> Self {
-        Self { control, ttl, packet_size, kept: VecDeque::new() }
+        Self { control, ttl, packet_size, kept: VecDeque::new(), heard: VecDeque::new() }
     }
 
     /// Root and packet count of the newest key update, for the alarm.
@@ -88,8 +104,12 @@ impl Transmitter {
         let bytes = sealed.packets.iter().map(Vec::len).sum();
         let sent = Sent { packets: sealed.packets.len(), bytes };
         let transmits = sealed.packets.iter().map(|packet| self.multicast(packet.clone())).collect();
-        let packets =
-            ranges.into_iter().zip(sealed.packets).map(|((first, last), packet)| (first, last, packet));
+        let packets = ranges.into_iter().zip(sealed.packets).map(|((first, last), bytes)| KeptPacket {
+            first,
+            last,
+            bytes,
+            repaired: None,
+        });
         let kept =
             Kept { state: terms.state, root: sealed.root, packets: packets.collect(), bytes, repaired: 0 };
         self.kept.push_back(kept);
@@ -101,26 +121,26 @@ impl Transmitter {
 
     /// The packets a NAK asks for: of every update kept after the epoch the member holds, the one that serves it.
     ///
-    /// All repair of an epoch together costs at most [`REPAIR_BYTES_FACTOR`] times its key update; beyond that, the
-    /// member's unicast request has to do.
-    pub(crate) fn repair(&mut self, nak: &Verified<Nak>) -> Vec<Transmit> {
-        let (control, ttl) = (self.control, self.ttl);
+    /// A packet that went out within `wait`, in which all members ask that lost it together, serves this one too. All
+    /// repair of an epoch together costs at most [`REPAIR_BYTES_FACTOR`] times its key update; beyond that, the member's
+    /// unicast request has to do. `Err` for a NAK that was heard before; nothing changed then.
+    pub(crate) fn repair(
+        &mut self,
+        now: Instant,
+        wait: Duration,
+        nak: &Verified<Nak>,
+    ) -> Result<Vec<Transmit>, Rejected> {
+        if self.heard.contains(&nak.nonce) {
+            return Err(Rejected::Duplicate);
+        }
+        self.heard.push_back(nak.nonce);
+        if self.heard.len() > MAX_HEARD {
+            self.heard.pop_front();
+        }
         let behind =
             self.kept.iter_mut().filter(|kept| kept.state <= nak.wanted && kept.state.epoch > nak.held);
-        behind
-            .filter_map(|kept| {
-                let place = kept
-                    .packets
-                    .iter()
-                    .position(|(first, last, _)| (*first..=*last).contains(&nak.reg_no))?;
-                let packet = &kept.packets[place].2;
-                if kept.repaired + packet.len() > kept.bytes * REPAIR_BYTES_FACTOR {
-                    return None;
-                }
-                kept.repaired += packet.len();
-                Some(Transmit::Multicast { to: control, ttl, bytes: packet.clone() })
-            })
-            .collect()
+        let repairs: Vec<_> = behind.filter_map(|kept| kept.repair(now, wait, nak.reg_no)).collect();
+        Ok(repairs.into_iter().map(|packet| self.multicast(packet)).collect())
     }
 
     /// A datagram to the control address.
@@ -139,6 +159,20 @@ impl Transmitter {
             }
             packets = shares.len();
         }
+    }
+}
+
+impl Kept {
+    /// The packet that serves a member, if it is due to be sent again.
+    fn repair(&mut self, now: Instant, wait: Duration, reg_no: RegNo) -> Option<Vec<u8>> {
+        let packet = self.packets.iter_mut().find(|packet| (packet.first..=packet.last).contains(&reg_no))?;
+        let on_its_way = packet.repaired.is_some_and(|last| now.saturating_since(last) < wait);
+        if on_its_way || self.repaired + packet.bytes.len() > self.bytes * REPAIR_BYTES_FACTOR {
+            return None;
+        }
+        packet.repaired = Some(now);
+        self.repaired += packet.bytes.len();
+        Some(packet.bytes.clone())
     }
 }
 
