@@ -1,0 +1,321 @@
+//! A manager without a driver, and nodes that say to it whatever a test wants said.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Ed25519Signer, Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret, Signer, Suite};
+use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, JournalEntry, Listed};
+use keytree::Degree;
+use protocol::{
+    Alarm, CloseReason, Commit, Confirm, ConnId, DatagramKind, Envelope, Frame, Gate, Grant, GroupId, Input,
+    Instant, Join, JoinRole, Lane, Machine, Peer, Refusal, Registration, RegistrationKeys, Rejected,
+    ResyncAnswer, SubgroupId, Timing, ToManager, ToMember, Transmit, Verified, confirmation,
+};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+pub(crate) const GROUP: GroupId = GroupId::from_bytes([7; 16]);
+pub(crate) const OWN_IDENTITY: &str = "manager.example";
+
+/// A manager and everything it said, in order.
+pub(crate) struct Manager {
+    pub(crate) gsm: Gsm,
+    pub(crate) now: Instant,
+    pub(crate) records: Vec<JournalEntry>,
+    pub(crate) sent: Vec<Transmit>,
+    pub(crate) events: Vec<GsmEvent>,
+    /// Whether records become durable at once.
+    pub(crate) storing: bool,
+    asked: Commit,
+    conns: u64,
+}
+
+impl Manager {
+    /// A manager whose first key update is out.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(configure: impl FnOnce(&mut GsmConfig)) -> Self {
+        let now = Instant::from_micros(1_000_000_000);
+        let mut config = config();
+        configure(&mut config);
+        let signer = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
+        let rng = ChaCha12Rng::seed_from_u64(11);
+        let gsm = Gsm::start(now, config, Box::new(signer), Box::new(rng));
+        let (records, sent, events) = Default::default();
+        let mut manager = Self { gsm, now, records, sent, events, storing: true, asked: Commit(0), conns: 0 };
+        manager.drain();
+        manager
+    }
+
+    pub(crate) fn input(&mut self, input: Input<'_>) -> Result<(), Rejected> {
+        let taken = self.gsm.handle_input(self.now, input);
+        self.drain();
+        taken
+    }
+
+    /// An input that is refused: whatever the machine shows of itself stays as it was.
+    pub(crate) fn refuses(&mut self, input: Input<'_>) -> Rejected {
+        let before = format!("{:?}", self.gsm);
+        let refused = self.gsm.handle_input(self.now, input).unwrap_err();
+        assert_eq!(format!("{:?}", self.gsm), before, "{refused}");
+        refused
+    }
+
+    /// Lets time pass, timer by timer.
+    pub(crate) fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.gsm.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.gsm.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// The store reports all that was asked for.
+    pub(crate) fn store(&mut self) {
+        self.input(Input::Stored { upto: self.asked }).unwrap();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let before = self.asked;
+            while let Some(record) = self.gsm.poll_record() {
+                assert_eq!(record.commit.0, self.asked.0 + 1);
+                self.asked = record.commit;
+                self.records.push(JournalEntry::decode(&record.bytes).unwrap());
+            }
+            self.sent.extend(std::iter::from_fn(|| self.gsm.poll_transmit()));
+            self.events.extend(std::iter::from_fn(|| self.gsm.poll_event()));
+            if self.asked == before || !self.storing {
+                return;
+            }
+            self.gsm.handle_input(self.now, Input::Stored { upto: self.asked }).unwrap();
+        }
+    }
+
+    pub(crate) fn connect(&mut self, node: &Node) -> ConnId {
+        self.conns += 2;
+        let conn = ConnId(self.conns);
+        self.input(Input::Accepted { conn, peer: node.peer.clone() }).unwrap();
+        conn
+    }
+
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        let _ = self.input(Input::Closed { conn, why: CloseReason::ByPeer });
+    }
+
+    pub(crate) fn frame(&mut self, conn: ConnId, frame: &Frame) -> Result<(), Rejected> {
+        self.input(Input::Frame { conn, bytes: &frame.encode() })
+    }
+
+    pub(crate) fn refuses_frame(&mut self, conn: ConnId, frame: &Frame) -> Rejected {
+        self.refuses(Input::Frame { conn, bytes: &frame.encode() })
+    }
+
+    /// JOIN, and the place it is granted.
+    pub(crate) fn ask(&mut self, conn: ConnId, node: &Node) -> Option<Offered> {
+        let join = node.join();
+        self.frame(conn, &Frame::Join(join)).unwrap();
+        let Some(Frame::Grant(grant, manager)) = self.last_frame(conn) else { return None };
+        let keys = grant.domain.registration(&node.peer.channel, grant.state.inst, grant.reg_no);
+        let member = Confirm { mac: confirmation(grant.domain.suite, &keys.confirm_member, &join, &grant) };
+        Some(Offered { grant: *grant, join, keys, manager, member })
+    }
+
+    /// A registration from beginning to end. The member is in with the next cut.
+    pub(crate) fn admit(&mut self, node: &Node) -> Offered {
+        let conn = self.connect(node);
+        let offered = self.ask(conn, node).unwrap();
+        self.frame(conn, &Frame::Confirm(offered.member)).unwrap();
+        assert_eq!(self.last_frame(conn), Some(Frame::Admitted));
+        self.close(conn);
+        offered
+    }
+
+    /// The nodes, admitted, and in.
+    pub(crate) fn with(&mut self, identities: &[&str]) -> Vec<Offered> {
+        let offered = identities.iter().map(|identity| self.admit(&Node::new(identity))).collect();
+        self.rekey();
+        offered
+    }
+
+    pub(crate) fn rekey(&mut self) {
+        self.gsm.rekey(self.now);
+        self.drain();
+    }
+
+    pub(crate) fn evict(&mut self, identity: &str) {
+        let _ = self.gsm.evict(self.now, identity).unwrap();
+        self.drain();
+    }
+
+    pub(crate) fn frames(&self, conn: ConnId) -> Vec<Frame> {
+        let own = self.sent.iter().filter_map(|transmit| match transmit {
+            Transmit::Frame { conn: to, bytes } if *to == conn => Some(bytes),
+            _ => None,
+        });
+        own.map(|bytes| Frame::decode(bytes, &Node::new("").peer).unwrap().into_inner()).collect()
+    }
+
+    pub(crate) fn last_frame(&self, conn: ConnId) -> Option<Frame> {
+        self.frames(conn).pop()
+    }
+
+    pub(crate) fn is_closed(&self, conn: ConnId) -> bool {
+        self.sent
+            .iter()
+            .any(|transmit| matches!(transmit, Transmit::Close { conn: closed } if *closed == conn))
+    }
+
+    /// The multicasts of one kind sent since the last [`Manager::forget`].
+    pub(crate) fn multicasts(&self, kind: DatagramKind) -> Vec<Vec<u8>> {
+        let multicasts = self.sent.iter().filter_map(|transmit| match transmit {
+            Transmit::Multicast { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        multicasts.filter(|bytes| Envelope::parse(bytes).unwrap().kind == kind).cloned().collect()
+    }
+
+    /// What was sent to a member under its unicast key.
+    pub(crate) fn unicasts(&self, to: &Offered) -> Vec<ToMember> {
+        let unicasts = self.sent.iter().filter_map(|transmit| match transmit {
+            Transmit::Unicast { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        unicasts
+            .filter_map(|bytes| ToMember::open(&to.registration(), bytes).ok())
+            .map(Verified::into_inner)
+            .collect()
+    }
+
+    pub(crate) fn answers(&self, to: &Offered) -> Vec<ResyncAnswer> {
+        let answer = |message| match message {
+            ToMember::Resync(answer) => Some(answer),
+            ToMember::LeaveTaken { .. } => None,
+        };
+        self.unicasts(to).into_iter().filter_map(answer).collect()
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.sent.clear();
+        self.events.clear();
+        self.records.clear();
+    }
+
+    /// A datagram of a member, from `from`.
+    pub(crate) fn unicast(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
+        self.input(Input::Datagram { lane: Lane::Unicast, from, bytes })
+    }
+
+    pub(crate) fn control(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        self.input(Input::Datagram { lane: Lane::Control, from: address(9), bytes })
+    }
+
+    pub(crate) fn listed(&self, of: &Offered) -> Option<&Listed> {
+        self.gsm.members().find(|listed| listed.sender == of.grant.sender)
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<(String, Refusal)> {
+        let refused = self.events.iter().filter_map(|event| match event {
+            GsmEvent::Refused { identity, why, .. } => Some((identity.clone(), *why)),
+            _ => None,
+        });
+        refused.collect()
+    }
+}
+
+/// A place a node was granted, with everything that follows from it on its side.
+#[derive(Clone, Debug)]
+pub(crate) struct Offered {
+    pub(crate) grant: Grant,
+    pub(crate) join: Join,
+    pub(crate) keys: RegistrationKeys,
+    /// The manager's half of the confirmation, as received.
+    pub(crate) manager: Confirm,
+    /// The member's half, as it should be sent.
+    pub(crate) member: Confirm,
+}
+
+impl Offered {
+    pub(crate) const fn registration(&self) -> Registration<'_> {
+        Registration { domain: &self.grant.domain, sender: self.grant.sender, key: &self.keys.unicast }
+    }
+
+    pub(crate) fn seal(&self, message: ToManager) -> Vec<u8> {
+        static SEED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let seed = SEED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        message.seal(&self.registration(), &mut ChaCha12Rng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn alarm(&self, bytes: &[u8]) -> Verified<Alarm> {
+        let grant = &self.grant;
+        let mut gate = Gate::new(
+            grant.domain,
+            grant.manager,
+            grant.state,
+            grant.prefilter.clone(),
+            Arc::new(Ed25519Verifier),
+        );
+        gate.enclosed_alarm(bytes).unwrap()
+    }
+}
+
+/// A node as TLS presents it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) peer: Peer,
+    pub(crate) signing: PublicKey,
+}
+
+impl Node {
+    /// A node certified as a member; identity, certificate and channel go by its name.
+    pub(crate) fn new(identity: &str) -> Self {
+        let print = crypto::hash(Suite::Aes256Ctr, crypto::Label::IdentityHash, &[identity.as_bytes()]);
+        let peer = Peer {
+            identity: identity.into(),
+            roles: Roles { member: true, manager: false, maa: false },
+            certificate: print,
+            valid_for: Duration::from_secs(3_600),
+            address: address(1),
+            channel: Secret::new(print),
+        };
+        Self { peer, signing: Ed25519Signer::from_seed(&Secret::new(print)).public_key() }
+    }
+
+    pub(crate) const fn join(&self) -> Join {
+        Join {
+            group: GROUP,
+            role: JoinRole::Member,
+            signing: self.signing,
+            exchange: ExchangePublic(self.peer.certificate),
+        }
+    }
+}
+
+pub(crate) fn address(host: u8) -> SocketAddr {
+    ([10, 0, 0, host], 5_000).into()
+}
+
+fn config() -> GsmConfig {
+    GsmConfig {
+        group: GROUP,
+        subgroup: SubgroupId(0x5555),
+        suite: Suite::Aes256Ctr,
+        degree: Degree::default(),
+        identity: OWN_IDENTITY.into(),
+        certificate: [0xaa; 32],
+        signing: PublicKey([1; 32]),
+        exchange: ExchangePublic([2; 32]),
+        control: ([239, 192, 0, 1], 4_000).into(),
+        data: ([239, 192, 0, 1], 4_001).into(),
+        address: address(200),
+        ttl: 1,
+        packet_size: 1_200,
+        timing: Timing::default(),
+        access: AccessList::default(),
+    }
+}
