@@ -16,10 +16,8 @@ fn the_kinds_of_datagrams_are_those_of_the_code() {
     let code: Vec<_> = (0..=u8::MAX)
         .filter_map(|code| DatagramKind::from_code(code).map(|kind| (u64::from(code), format!("{kind:?}"))))
         .collect();
-    let page: Vec<_> = protocol_table("datagram kinds")
-        .into_iter()
-        .map(|row| (number(&row[0]), row[1].clone()))
-        .collect();
+    let page: Vec<_> =
+        protocol_table("datagram kinds").into_iter().map(|row| (number(&row[0]), row[1].clone())).collect();
     assert_eq!(page, code);
     assert!(code.iter().all(|(code, _)| *code < u64::from(data::KIND_DATA)));
 }

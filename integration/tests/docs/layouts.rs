@@ -24,7 +24,8 @@ const EPOCH: Epoch = Epoch(0xb1b1_b1b1);
 /// `expected` says for the field, and nothing is left out between two rows. Returns where the last row ends.
 fn check(table: &str, name: usize, bytes: &[u8], expected: &[(&str, &[u8])]) -> usize {
     let rows = protocol_table(table);
-    let fixed = rows.iter().take_while(|row| row[0].parse::<usize>().is_ok() && row[1].parse::<usize>().is_ok());
+    let fixed =
+        rows.iter().take_while(|row| row[0].parse::<usize>().is_ok() && row[1].parse::<usize>().is_ok());
     let mut at = 0;
     for (row, (field, value)) in fixed.clone().zip(expected) {
         let (offset, len) = (number(&row[0]) as usize, number(&row[1]) as usize);

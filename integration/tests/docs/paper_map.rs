@@ -2,8 +2,14 @@
 
 use crate::markdown::{read, root, table};
 
-const PAGES: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/protocol.md", "docs/paper-map.md"];
+const PAGES: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/protocol.md",
+    "docs/paper-map.md",
+];
 
 #[test]
 fn every_name_in_the_paper_map_is_in_its_file() {
