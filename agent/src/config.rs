@@ -118,7 +118,7 @@ impl Config {
 
     /// Checks a text; `file` is what errors name, and where relative paths begin.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        text::parse(file.parent().unwrap_or(Path::new("")))
+        text::parse(file.parent().unwrap_or_else(|| Path::new("")))
             .checked(text)
             .map_err(|fault| fault.at(file, text))
     }

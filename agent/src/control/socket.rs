@@ -62,7 +62,7 @@ impl Socket {
     pub(crate) fn bind(path: &Path) -> Result<Self, SocketFault> {
         let failed = |source| SocketFault::Io { path: path.to_owned(), source };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
+        let directory = directory.unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(directory).map_err(failed)?;
         // Of two daemons that start at once, one finds the other's socket and not a stale one.
         let lock = File::open(directory).map_err(failed)?;

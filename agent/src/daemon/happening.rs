@@ -34,7 +34,7 @@ impl Happening {
 /// field is both `Display` and `Serialize`; none of those types can print a key.
 macro_rules! happened {
     ($level:ident, $event:literal $(, $field:ident = $value:expr)* $(,)?) => {{
-        $(let $field = $value;)*
+        $(let $field = &$value;)*
         tracing::$level!(target: "conclave", $($field = %$field,)* $event);
         $crate::daemon::happening::Happening::now($event, [$((stringify!($field), ::serde_json::json!($field))),*])
     }};
