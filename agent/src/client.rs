@@ -1,5 +1,6 @@
 //! The operator's end of the control socket.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +90,11 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(Failure::because)?;
-        let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| match error.source() {
+            // What we were sending could not be read.
+            Some(source) if error.is_user() => Failure::because(source),
+            _ => unreachable(&error),
+        })?;
         if response.status() == StatusCode::OK { Ok(response) } else { Err(refused(response).await) }
     }
 }

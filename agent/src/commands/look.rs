@@ -106,6 +106,7 @@ fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Res
 
 fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result<(), Failure> {
     let standing = match (member.standing, member.manager_silent) {
+        (Standing::Joined, _) if status.state.is_none() => "no key",
         (Standing::Joined, false) => "joined",
         (Standing::Joined, true) => "manager silent",
         (Standing::Admitted, _) => "admitted",

@@ -151,6 +151,9 @@ async fn member_status(daemon: &Daemon, member: &GroupHandle<Member>) -> Result<
         Standing::Joined if manager_silent => {
             status.problems.push("no sign of life from the manager".to_owned());
         }
+        Standing::Joined if held.is_none() => {
+            status.problems.push("holds no current key: waits for repair, or was put out".to_owned());
+        }
         Standing::Joined => {}
         Standing::Admitted => status.problems.push("admitted; waits for the next key update".to_owned()),
         Standing::Searching | Standing::Out => {

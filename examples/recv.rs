@@ -1,0 +1,36 @@
+//! Joins a group and prints what others send to it, a line for each message.
+//!
+//! `cargo run --example recv -- GROUP HOST:PORT INTERFACE CERTIFICATE KEY CA`
+
+use std::error::Error;
+use std::path::Path;
+
+use conclave::{Credentials, Group, Interface, JoinError, MemberOptions, Threads};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [group, manager, interface, certificate, key, ca] = &arguments[..] else {
+        return Err("usage: recv GROUP HOST:PORT INTERFACE CERTIFICATE KEY CA".into());
+    };
+    let options = MemberOptions {
+        group: group.clone(),
+        credentials: Credentials::load(Path::new(certificate), Path::new(key), Path::new(ca))?,
+        gsm: tokio::net::lookup_host(manager).await?.collect(),
+        interface: Interface::resolve(interface)?,
+    };
+    let threads = Threads::start()?;
+    let mut group = Group::join(&threads, options)?;
+    loop {
+        match group.joined().await {
+            Ok(place) => break eprintln!("joined at {}", place.manager),
+            // It goes on trying by itself.
+            Err(error @ JoinError::Unreachable { .. }) => eprintln!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    while let Some(message) = group.recv().await {
+        println!("{} {}", message.sender, String::from_utf8_lossy(&message.payload));
+    }
+    Ok(())
+}
