@@ -1,5 +1,7 @@
 //! The program as its operators meet it: real processes, real TLS, real sockets, on loopback.
 
+#![cfg(test)]
+
 mod commands;
 mod messages;
 mod refusals;
