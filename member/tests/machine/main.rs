@@ -1,0 +1,22 @@
+//! The member as a machine, driven by hand: what managers, false managers and strangers can make it do.
+
+#[cfg(test)]
+mod evicted;
+#[cfg(test)]
+mod following;
+#[cfg(test)]
+mod grants;
+#[cfg(test)]
+mod leaving;
+#[cfg(test)]
+mod manager;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod registrars;
+#[cfg(test)]
+mod resync;
+#[cfg(test)]
+mod silence;
+#[cfg(test)]
+mod unchanged;
