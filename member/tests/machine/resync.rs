@@ -41,6 +41,8 @@ fn the_path_of_the_answer_is_installed() {
 #[test]
 fn a_path_that_does_not_reproduce_the_key_check_changes_nothing() {
     let (mut manager, mut node, nonce) = asking();
+    // A state of which only the answers tell.
+    let _unheard = manager.cut(&[], &[2]);
     let right = manager.path(MEMBER);
     let mut wrong_root = right.clone();
     wrong_root.last_mut().unwrap().secret = Secret::new([9; 32]);

@@ -174,3 +174,28 @@ fn a_body_with_targets_out_of_order_or_twice_is_refused() {
     assert!(!read(&[&high[..], &low].concat()), "levels descend");
     assert!(!read(&[&high[..], &high].concat()), "one node twice");
 }
+
+/// A step count is written only where it is not zero, and a number in its shortest form.
+#[test]
+fn a_body_with_a_number_in_a_second_form_is_refused() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let (header, _) = subgroup.cut(&[9], &[], 1).contents.remove(0);
+    let read = |bytes: &[u8]| Body::decode(Suite::Aes256Ctr, &header, Reader::new(bytes)).is_ok();
+    // Level 2, replaced, index 0, a child mask of one; then the wrapping key, and the sealed key.
+    let entry = |wrapping: &[u8]| [&[2, 0, 1], wrapping, &[7; 32]].concat();
+    assert!(read(&entry(&[0])));
+    assert!(read(&entry(&[1, 5])), "five steps follow");
+    assert!(!read(&entry(&[1, 0])), "no steps, and said so twice");
+    assert!(!read(&entry(&[0x80, 0])), "a zero in two bytes");
+    assert!(!read(&entry(&[1, 0x85, 0])), "five in two bytes");
+    assert!(!read(&entry(&[1, 0x80, 0x80, 4])), "more steps than 16 bits hold");
+    // Level 1, stepped, index 0: base and steps of the node, no children.
+    assert!(read(&[0x21, 0, 1, 5, 0]));
+    assert!(!read(&[0x21, 0, 1, 0, 0]), "a step that is none");
+    assert!(!read(&[0x21, 0, 3, 5, 0]), "a base before the first epoch");
+    assert!(!read(&[0x61, 0, 0]), "a change that means nothing");
+    assert!(!read(&[0x20, 0, 1, 5, 0]), "a leaf is no target");
+    assert!(!read(&[0xa1, 0, 2, 1, 5, 0]), "a step is not chained");
+    assert!(!read(&[0x82, 0, 16, 0]), "a chain from a slot no tree has");
+    assert!(!read(&[0x01, 0, 0x80, 0x80, 4]), "a child mask of 17 bits");
+}
