@@ -234,7 +234,9 @@ impl<M: Driven> Driver<M> {
             Woken::Told(told) => self.on_told(now, told),
             Woken::Accepted(connection) => {
                 let (conn, peer) = self.parts.connections.accepted(connection);
-                self.input(now, Input::Accepted { conn, peer });
+                if !self.offer(now, Input::Accepted { conn, peer }) {
+                    self.parts.connections.close(conn);
+                }
             }
             Woken::Datagram(lane, len, from) => self.on_datagrams(now, lane, len, from),
             Woken::Hint(hint) => self.input(now, Input::Hint(hint)),
@@ -272,13 +274,20 @@ impl<M: Driven> Driver<M> {
     }
 
     fn input(&mut self, now: Instant, input: Input<'_>) {
-        match self.parts.machine.handle_input(now, input) {
+        self.offer(now, input);
+    }
+
+    /// Hands in one input; `false` if the machine rejected it.
+    fn offer(&mut self, now: Instant, input: Input<'_>) -> bool {
+        let taken = self.parts.machine.handle_input(now, input);
+        match taken {
             Ok(()) => self.counters.taken.fetch_add(1, Ordering::Relaxed),
             Err(rejected) => {
                 log_rejected(rejected);
                 self.counters.rejected.fetch_add(1, Ordering::Relaxed)
             }
         };
+        taken.is_ok()
     }
 
     /// Carries out what the machine asks for: records first, then transmits, then events.
