@@ -118,13 +118,16 @@ impl KeyManager {
         self.pending.joins.insert(join.reg_no, join);
     }
 
-    /// A member is out with the next cut; `evicted` makes that cut hard. One that was never let in needs no cut.
+    /// A member is out with the next cut; `evicted` makes that cut hard. One that was never let in and leaves by itself
+    /// needs no cut.
     pub(crate) fn leave(&mut self, reg_no: RegNo, sender: SenderId, evicted: bool) -> Leave {
+        // Hard also for one that was never in: its node may hold the key by an older registration of its own.
+        self.pending.hard |= evicted;
         if self.pending.joins.remove(&reg_no).is_some() {
+            self.pending.refresh |= evicted;
             return Leave::NeverIn;
         }
         self.pending.leaves.insert(reg_no, sender);
-        self.pending.hard |= evicted;
         Leave::WithNextCut
     }
 

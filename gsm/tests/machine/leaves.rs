@@ -127,6 +127,20 @@ fn an_eviction_names_who_it_cannot_reach() {
 }
 
 #[test]
+fn a_member_that_registered_again_just_before_its_eviction_is_cut_off_hard() {
+    let mut manager = Manager::start();
+    let _ = manager.with(&["evicted", "other"]);
+    let _ = manager.admit(&Node::new("evicted"));
+    manager.forget();
+    manager.evict("evicted");
+    let cuts = manager.events.iter().filter_map(|event| match event {
+        GsmEvent::Rekeyed(summary) => Some((summary.hard, summary.leaves)),
+        _ => None,
+    });
+    assert_eq!(cuts.collect::<Vec<_>>(), [(true, 1)], "its older registration still holds the key");
+}
+
+#[test]
 fn an_evicted_member_is_heard_no_more() {
     let mut manager = Manager::start();
     let evicted = manager.with(&["evicted", "other"]).remove(0);
