@@ -41,7 +41,7 @@ pub enum DropReason {
     /// Not a data packet of this version, or one with a field out of range.
     #[error("malformed")]
     Malformed,
-    /// Outer and inner part contradict each other (threat A11).
+    /// Outer and inner part contradict each other (attack A11).
     #[error("outer and inner part disagree")]
     Mismatch,
     /// The data key does not unwrap: some part of the packet is forged.

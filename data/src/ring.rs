@@ -13,8 +13,8 @@ pub struct SendKey {
     /// From here on it is used, unless a newer one is. Too early, and members that do not hold it yet make packets
     /// wait; too late, and whoever left reads on.
     pub from: Instant,
-    /// From here on nothing may be sent under it: a newer state is known and not held, or no manager was heard for too
-    /// long. The application's packets queue then.
+    /// From here on nothing may be sent under it, for a newer state activates. If that one's key is not held, the
+    /// application's packets queue.
     pub until: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ pub struct Departed {
 ///
 /// The ring holds instants, so a switch happens by time and needs no ring of its own. What makes it soft or hard are
 /// the instants: of both kinds the activation is the `from` of the new key, and the cut the `until` of the older ones
-/// (DESIGN 6, activation).
+///.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRing {
     /// The group's suite.

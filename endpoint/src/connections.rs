@@ -19,7 +19,7 @@ use crate::tls::{Connection, Frames, TlsConfig, connect};
 const MAX_QUEUED_FRAMES: usize = 16;
 /// What connections may have told the machine's loop before it reads.
 const MAX_TOLD: usize = 1_024;
-/// TCP and the whole TLS handshake to a registrar (DESIGN 3).
+/// TCP and the whole TLS handshake to a registrar.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a connection may take to send what is left and say goodbye.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);

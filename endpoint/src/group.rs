@@ -85,7 +85,7 @@ pub enum StartError {
     Setting(String),
 }
 
-/// A group as an application sees it (DESIGN 9): messages in, messages out; keys come and go unseen.
+/// A group as an application sees it: messages in, messages out; keys come and go unseen.
 ///
 /// Dropping it stops the node without leaving: the manager then misses its keepalives. [`Group::leave`] is the polite
 /// way out.

@@ -95,7 +95,7 @@ impl<M: Driven> Node<M> {
         self.stop.clone()
     }
 
-    /// Stops in order: what was recorded is made durable. A manager that stops does not end its group (DESIGN 8).
+    /// Stops in order: what was recorded is made durable. A manager that stops does not end its group.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();

@@ -6,8 +6,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The runtimes that all nodes of a process share.
 ///
-/// Machines and their sockets have a thread of their own, so alarms never wait for TLS handshakes (DESIGN 3) and a slow
-/// application never costs an alarm (DESIGN 2). Made once by the program; nodes stop before it is dropped.
+/// Machines and their sockets have a thread of their own, so alarms never wait for TLS handshakes and a slow
+/// application never costs an alarm. Made once by the program; nodes stop before it is dropped.
 #[derive(Debug)]
 pub struct Threads {
     control: Option<Runtime>,

@@ -1,4 +1,4 @@
-//! The access list: being certified is not being authorised (GSM 2.1, DESIGN 3).
+//! The access list: being certified is not being authorised (GSM 2.1).
 
 /// Who may register, by patterns over identities: the first rule that matches decides.
 ///

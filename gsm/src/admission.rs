@@ -1,4 +1,4 @@
-//! From JOIN to ADMITTED, at the manager (GSM 3.2, DESIGN 3).
+//! From JOIN to ADMITTED, at the manager (GSM 3.2).
 
 use crypto::Secret;
 use keytree::Join as TreeJoin;

@@ -8,7 +8,7 @@ use protocol::{GroupId, SubgroupId, Timing};
 
 use crate::acl::AccessList;
 
-/// What a manager is told when it starts. All of it but the access list and the rekey interval stays for the term.
+/// What a manager is told when it starts. All of it but the rekey interval stays until it stops.
 #[derive(Clone, Debug)]
 pub struct GsmConfig {
     /// The group.

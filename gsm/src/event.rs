@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use data::KeyRing;
 use protocol::{Refusal, RegNo, SenderId, StateId};
 
-/// Something that happened to a manager or its subgroup. Everything here is durable by the time it is told.
+/// Something that happened to a manager or its subgroup.
+///
+/// Admissions, departures and key updates are durable by the time they are told, unless the store has failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GsmEvent {
     /// A member is in; the next key update lets it read.
@@ -39,7 +41,8 @@ pub enum GsmEvent {
     Rekeyed(RekeySummary),
     /// The data plane's keys of the manager's own node changed.
     KeyRing(KeyRing),
-    /// The store failed: nobody is admitted any more; alarms and evictions go on.
+    /// The store failed: nobody is admitted any more, until the manager is started again. Alarms, leaves and evictions
+    /// go on, and what they lead to is told without being durable.
     ReadOnly,
 }
 

@@ -138,7 +138,8 @@ pub enum RequestError {
 impl Gsm {
     /// Starts a manager of a new subgroup, in its first term.
     ///
-    /// The driver hands in the signing key and the randomness. Nothing is sent before the start is durable.
+    /// The driver hands in the signing key and the randomness. No key update and no alarm goes out before the start is
+    /// durable.
     pub fn start(
         now: Instant,
         config: GsmConfig,

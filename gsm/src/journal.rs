@@ -1,4 +1,4 @@
-//! What a manager makes durable: one sealed record for each admission, departure and key update (DESIGN 12).
+//! What a manager makes durable: one record for each start, admission, departure, eviction and key update.
 //!
 //! Inner tree keys and group keys are never stored: a restart is a new term and one full key update.
 

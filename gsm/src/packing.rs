@@ -1,4 +1,4 @@
-//! User-oriented key assignment (DESIGN 6): each packet serves a range of reg-nos and holds every entry they need.
+//! User-oriented key assignment (KG 3.3, 3.4): each packet serves a range of reg-nos and holds every entry they need.
 //!
 //! The changed nodes form a tree of their own. Walking it in the order of reg-nos meets *terminals*: subtrees whose
 //! own keys did not change. All members of a terminal need the same entries, namely those on the way up to the root,

@@ -1,4 +1,4 @@
-//! The registrar (GSM 2.1, DESIGN 3): authenticated nodes ask to join, and it decides, confirms and admits.
+//! The registrar (GSM 2.1): authenticated nodes ask to join, and it decides, confirms and admits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,8 +65,8 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Being certified is not being authorised: role, access list and revocations, in this order, on every path by
-    /// which a key could be had.
+    /// Being certified is not being authorised: role, revocations, access list and whether a join could be made
+    /// durable, in this order. Judged at JOIN and again at CONFIRM.
     pub(crate) fn judge(&self, peer: &Peer) -> Result<(), Refusal> {
         if !peer.roles.member {
             return Err(Refusal::NotCertified);

@@ -1,4 +1,4 @@
-//! Cutting a batch (GSM 3.4, 3.5; DESIGN 5, 6): stage, record, send, merge.
+//! Cutting a batch (GSM 3.4, 3.5): stage, record, send, merge.
 
 use protocol::limits::KEPT_UPDATES;
 use protocol::{Commit, Instant};

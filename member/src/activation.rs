@@ -1,4 +1,4 @@
-//! When a key is used: the schedule from the first sight of a state to its activation and its cut (DESIGN 6).
+//! When a key is used: the schedule from the first sight of a state to its activation and its cut.
 
 use crypto::Secret;
 use data::{Departed, HardFloor, KeyRing, ReceiveKey, SendKey};

@@ -15,7 +15,7 @@ pub struct MemberConfig {
     pub registrars: Vec<SocketAddr>,
     /// The node's own signing key, for its credential.
     pub signing: PublicKey,
-    /// The node's own X25519 key, which a renewal uses.
+    /// The node's own X25519 key, which the manager keeps; nothing uses it yet.
     pub exchange: ExchangePublic,
     /// Checks signatures: Ed25519 in the program.
     pub verifier: Arc<dyn Verifier>,

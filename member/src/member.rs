@@ -370,7 +370,7 @@ impl Member {
         Ok(())
     }
 
-    /// Data came under a key that is not in the ring: if no alarm explains it soon, ask (DESIGN 7).
+    /// Data came under a key that is not in the ring: if no alarm explains it soon, ask.
     fn on_hint(&mut self, now: Instant) -> Result<(), Rejected> {
         let membership = self.membership.as_ref().ok_or(Rejected::NotForUs)?;
         self.timers.set_earlier(Timer::Hint, now + membership.grant().timing.alarm_interval * 2);

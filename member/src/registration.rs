@@ -1,4 +1,4 @@
-//! The member's side of registration (GSM 3.2, DESIGN 3): which registrar is tried, and how far the exchange is.
+//! The member's side of registration (GSM 3.2): which registrar is tried, and how far the exchange is.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Getting back what was lost (GSM 3.6, KS 4.2, DESIGN 7): when a member asks, whom, and how often.
+//! Getting back what was lost (GSM 3.6, KS 4.2): when a member asks, whom, and how often.
 
 use std::time::Duration;
 

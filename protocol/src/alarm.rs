@@ -1,4 +1,4 @@
-//! The alive alarm (GSM 2.1 and 3.5, DESIGN 8): the manager's signed heartbeat and the newest word on its state.
+//! The alive alarm (GSM 2.1 and 3.5): the manager's signed heartbeat and the newest word on its state.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::roster::signed;
 /// What a manager says of itself every alarm interval.
 ///
 /// GSM puts the whole member list in it; that does not scale, so members get successors here and operators get the
-/// list on the control socket (DESIGN 8).
+/// list on the control socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Alarm {
     /// The state every member should hold.

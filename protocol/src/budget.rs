@@ -4,7 +4,7 @@ use crate::Instant;
 
 /// Allows `rate` actions a second with bursts of `burst`.
 ///
-/// Guards everything a stranger can cause: signature checks, repairs, answers (DESIGN 6 and 7). A refusal is counted by
+/// Guards everything a stranger can cause: signature checks, repairs, answers. A refusal is counted by
 /// the caller and costs the peer a retry; an allowance too many costs us the action.
 #[derive(Clone, Debug)]
 pub struct Budget {

@@ -105,7 +105,7 @@ impl Envelope {
 /// connection it came by.
 ///
 /// Handlers take this type and nothing else, and only this crate can make one, so no path from a socket to a state
-/// change can leave the proof out (DESIGN 2; CVE-2016-2141 is what happens otherwise).
+/// change can leave the proof out (CVE-2016-2141 is what happens otherwise).
 ///
 /// ```compile_fail
 /// let forged = protocol::Verified::new(1);

@@ -1,8 +1,8 @@
 //! The member's gate: the only way from a control datagram of the manager to a [`Verified`] message.
 //!
-//! The checks come in the order of DESIGN 6: length, version, group → state window → byte-equal to something verified
-//! before → MAC prefilter → Merkle path → known root or signature under a budget. Nothing is marked as seen before it
-//! is verified.
+//! Cheap checks come first: version, group, header → state window → byte-equal to something verified before → MAC
+//! prefilter → body and path → Merkle root → known root, or a signature under a budget. Nothing is marked as seen before
+//! it is verified.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

@@ -10,7 +10,7 @@ fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// A multicast group: 128 bits over the group's name and the key of its certificate authority (DESIGN 4).
+/// A multicast group: 128 bits over the group's name and the key of its certificate authority.
 ///
 /// A node computes it from what it is configured with, so two groups of one name under two authorities never mix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +69,7 @@ impl fmt::Debug for SubgroupId {
     }
 }
 
-/// 64 random bits drawn at each start of a manager. No state of one start is continued by another (DESIGN 8).
+/// 64 random bits drawn at each start of a manager. No state of one start is continued by another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inst(pub u64);
 
@@ -79,13 +79,14 @@ impl fmt::Debug for Inst {
     }
 }
 
-/// Counts the managerships of one subgroup: every start, takeover, merge and restore goes one higher.
+/// Counts the managerships of one subgroup, from 1. Each start makes a subgroup of its own so far, so nothing raises it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Term(pub u32);
 
 /// One registration of one node: 32 bits of the manager's `inst` and 32 counted, never issued twice.
 ///
-/// It outlives restarts and changes of the manager. Data of a sender id that left is refused from the cut on.
+/// Unique without anything kept over a restart, since each start draws another `inst`. Nothing of a sender id that left
+/// is taken once the keys it knew are cut.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SenderId(pub u64);
 
@@ -110,7 +111,7 @@ impl fmt::Debug for SenderId {
 
 /// Names one state of a subgroup, and so one group key. Two states with the same id are the same state.
 ///
-/// Ordered by term, then *lower* inst, then epoch (DESIGN 1). Epochs compare only within one inst.
+/// Ordered by term, then *lower* inst, then epoch. Epochs compare only within one inst.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateId {
     /// The managership.

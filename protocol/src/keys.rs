@@ -1,7 +1,7 @@
 //! The key schedule: what is derived from a root secret and from a channel secret, and in which context.
 //!
 //! Node secrets belong to `keytree`; {Kr} and its wrapping keys belong to `data`. Everything here names group, subgroup
-//! and state or start in its context, so no key of one is a key of another (DESIGN 3, 5 and 6).
+//! and state or start in its context, so no key of one is a key of another.
 
 use crypto::{Label, Secret, Suite, derive};
 use keytree::RegNo;
@@ -32,7 +32,7 @@ impl Domain {
     }
 
     /// The key of the MAC prefilter for messages sent by and to holders of `state`. It opens nothing; whoever has it
-    /// can only make others check a signature.
+    /// can only make others check a signature. Epoch 0 has no group key, so a manager draws its prefilter key.
     pub fn prefilter(&self, group_key: &Secret<32>, state: StateId) -> Secret<32> {
         self.of_state(group_key, Label::Prefilter, state)
     }
@@ -64,7 +64,7 @@ impl Domain {
     }
 }
 
-/// The keys of one registration (DESIGN 3). One key, one use.
+/// The keys of one registration. One key, one use.
 #[derive(Clone, Debug)]
 pub struct RegistrationKeys {
     /// Opens tree entries, nothing else.

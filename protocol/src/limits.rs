@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The largest payload of a datagram of ours, in bytes: fits an Ethernet frame with room for tunnels (DESIGN 6).
+/// The largest payload of a datagram of ours, in bytes: fits an Ethernet frame with room for tunnels.
 pub const MAX_DATAGRAM: usize = 1_200;
 /// The smallest configurable size of a key update packet: a header, one entry a level and the proofs still fit.
 pub const MIN_DATAGRAM: usize = 576;
@@ -28,7 +28,7 @@ pub const MAX_WAITING_PACKETS: usize = 256;
 pub const MAX_WAITING_PER_SOURCE: usize = 64;
 /// How long they wait.
 pub const WAITING_TIME: Duration = Duration::from_secs(4);
-/// Signature checks a second that datagrams may cause at one node (DESIGN 6: a budget, not a queue).
+/// Signature checks a second that datagrams may cause at one node (a budget, not a queue).
 pub const SIGNATURE_CHECKS_PER_SECOND: u32 = 500;
 /// Time between two resync requests of one member. A manager gives it as many answers, and one more at once, for the
 /// network brings requests closer together than they were sent.
@@ -38,8 +38,8 @@ pub const RESYNC_ANSWERS_PER_SECOND: u32 = 2_000;
 /// How much multicast repair one epoch may cost, as a multiple of its key update's bytes.
 pub const REPAIR_BYTES_FACTOR: usize = 3;
 
-/// The times of a group (DESIGN 8, last paragraph). All are set by the manager's configuration, and the members learn
-/// them from their grant.
+/// The times of a group. All are set by the manager's configuration, and the members learn
+/// them from their grant. Of them only the rekey interval changes while the manager runs, and no member acts on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
     /// Joins and leaves are gathered for this long. Default 5 s, 100 ms to 24 h. Shorter costs key updates, longer

@@ -1,4 +1,4 @@
-//! The one contract between a machine and its driver (DESIGN 2).
+//! The one contract between a machine and its driver.
 //!
 //! A machine decides; a driver does. The driver hands in everything that happens (datagrams, frames, the time) and
 //! carries out what the machine asks for. There are two drivers: tokio in `endpoint`, virtual time in `integration`.
@@ -12,7 +12,7 @@ use crate::Instant;
 use crate::codec::Malformed;
 use crate::ids::{Commit, ConnId};
 
-/// What a member, a manager, a relay or an address server is to its driver.
+/// What a member or a manager is to its driver.
 ///
 /// After any call the driver drains, in this order: records (made durable), transmits (sent), events (told). Outputs
 /// are queues, so a driver that drains late loses nothing; the queues are bounded and a machine whose queues are full
@@ -40,7 +40,7 @@ pub trait Machine {
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
-/// The socket a datagram came by or goes by. Discovery has a third one, which comes with it.
+/// The socket a datagram came by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
     /// The subgroup's control address: key updates, alarms, NAKs.
@@ -113,7 +113,7 @@ pub struct Peer {
     pub valid_for: Duration,
     /// Where it connects from.
     pub address: SocketAddr,
-    /// Exported from this connection with both certificates in the context; both ends hold the same (DESIGN 3).
+    /// Exported from this connection with both certificates in the context; both ends hold the same.
     pub channel: Secret<32>,
 }
 
@@ -143,7 +143,7 @@ pub enum CloseReason {
     TimedOut,
 }
 
-/// Something the data plane noticed. Unsigned, so it only makes the machine look (DESIGN 7).
+/// Something the data plane noticed. Unsigned, so it only makes the machine look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DataHint {
     /// Packets came under a key that is not in the ring.
@@ -231,7 +231,7 @@ pub enum Rejected {
     /// A state that is behind what is held, or of another start of the manager.
     #[error("stale state")]
     Stale,
-    /// Byte-equal to something verified before.
+    /// Byte-equal to something verified before, or a NAK that was heard before.
     #[error("duplicate")]
     Duplicate,
     /// The group-MAC prefilter refused it.

@@ -1,4 +1,4 @@
-//! The NAK (GSM 3.6, DESIGN 7): a member says on the control address which key update it lacks.
+//! The NAK (GSM 3.6): a member says on the control address which key update it lacks.
 //!
 //! | field | bytes | meaning |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! What a machine has to say, and what must be durable before it may say it (DESIGN 2, "durable before told").
+//! What a machine has to say, and what must be durable before it may say it.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! The frames of a registration over TLS (GSM 3.2, DESIGN 3): JOIN, GRANT, CONFIRM, ADMITTED, or REFUSED.
+//! The frames of a registration over TLS (GSM 3.2): JOIN, GRANT, CONFIRM, ADMITTED, or REFUSED.
 //!
 //! member → manager JOIN; manager → member GRANT with its half of the key confirmation; member → manager CONFIRM with
 //! the other half; the manager makes the join durable and answers ADMITTED. At any point it may say REFUSED instead.
@@ -42,7 +42,7 @@ pub struct Join {
     pub role: JoinRole,
     /// Its signing key; the manager puts it into the credential.
     pub signing: PublicKey,
-    /// Its X25519 key; a renewal mixes a secret agreed with it into the leaf secret (DESIGN 8).
+    /// Its X25519 key. The manager keeps it, so that leaf secrets can be renewed; nothing does so yet.
     pub exchange: ExchangePublic,
 }
 

@@ -7,7 +7,7 @@ use crate::ids::{RosterVersion, SenderId};
 use crate::keys::Domain;
 use crate::limits::MAX_ROSTER;
 
-/// The manager's word that a sender id belongs to an Ed25519 key (DESIGN 1).
+/// The manager's word that a sender id belongs to an Ed25519 key.
 ///
 /// Given to the member in its grant; other members and other subgroups check it when the member signs something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +65,7 @@ impl Credential {
 
 /// The members that may become manager, lowest sender id first, signed by the manager.
 ///
-/// Members keep the newest; the alarm names its version, and a takeover will be judged under it (DESIGN 8).
+/// A member gets the one of the time in its grant, and checks its signature. Alarms name the version of the newest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Roster {
     /// Counts rosters of one manager start; 0 is the empty one before any eligible member joined.
@@ -148,7 +148,7 @@ impl Revocation {
     }
 }
 
-/// The digest of roster version and revocations that every key update and alarm carries (DESIGN 6).
+/// The digest of roster version and revocations that every key update and alarm carries.
 ///
 /// `revocations` is in ascending order, so all who hold the same set compute the same digest.
 pub fn policy_digest<'a>(

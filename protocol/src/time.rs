@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A point in time: microseconds of `CLOCK_BOOTTIME` in the program, of the virtual clock in the simulator.
 ///
 /// Every machine takes it as an argument and never asks for it, so a run can be replayed exactly. It counts through
-/// suspend, so a manager that was asleep notices (DESIGN 2). Wall-clock time is never an `Instant`.
+/// suspend, so a manager that was asleep notices. Wall-clock time is never an `Instant`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 

@@ -90,7 +90,7 @@ impl ToManager {
         seal(DatagramKind::ToManager, at, plain.into_bytes(), rng)
     }
 
-    /// Opens a datagram at the manager; `sender_of` names the registration it claims.
+    /// Opens a datagram at the manager, which finds the registration by [`claimed_sender`].
     pub fn open(at: &Registration<'_>, datagram: &[u8]) -> Result<Verified<Self>, Rejected> {
         open(DatagramKind::ToManager, at, datagram, Self::decode)
     }

@@ -1,8 +1,9 @@
 //! What a manager must not forget, as opaque numbered records.
 //!
-//! The machines decide what a record means and seal it; this crate only keeps records in order and says truthfully
-//! when they are safe. It has no clock, no randomness and no thread: the one storage thread that owns a [`Store`]
-//! belongs to the library above, and the machines' loop never waits for it.
+//! The machines decide what a record means; this crate only keeps records in order and says truthfully when they are
+//! safe. A record may hold a member's secrets: an engine that lets one leave the process seals it first. The crate has
+//! no clock, no randomness and no thread: the one storage thread that owns a [`Store`] belongs to the library above, and
+//! the machines' loop never waits for it.
 //!
 //! The engine here is [`MemoryStore`]. It loses everything at a restart and says so ([`StoreKind::Memory`]).
 

@@ -6,7 +6,7 @@ use crate::StoreError;
 
 /// One thing to be kept: opaque bytes under a commit number.
 ///
-/// Made by a machine (`poll_record`), which seals what must stay secret before it gets here.
+/// Made by a machine (`poll_record`). It may hold a member's secrets in the clear.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// The record's number: each record's is the previous one's plus one, over the whole life of the journal.

@@ -5,7 +5,7 @@
 //! | level, change, chained | 1 | level in the low 5 bits, change in the next 2, top bit: a chain slot follows |
 //! | index | 1–5 | varint; from the second target of a level on, the distance to the one before |
 //! | chain slot | 0–1 | the child whose new key this one is derived from |
-//! | version | 0–10 | of a stepped node only: epochs since its base, steps, both varint |
+//! | version | 0–8 | of a stepped node only: epochs since its base, steps, both varint |
 //! | children | 1–3 | varint bit mask of the child slots that have an entry |
 //! | then for each entry: | | |
 //! | wrapping key | 0–8 | of an inner child only: varint (epochs since its base) · 2 + (steps follow), varint steps |

@@ -11,7 +11,7 @@ use crate::envelope::{DatagramKind, Envelope};
 use crate::ids::StateId;
 use crate::keys::Domain;
 
-/// Code of the scheme `lkh` (DESIGN 5), the only one there is so far.
+/// Code of the scheme `lkh` (KG 2.2, 3.3), the only one there is so far.
 pub const SCHEME_LKH: u8 = 2;
 /// Code of the group-oriented rekey strategy (KG 3.4): one signed multicast for all.
 pub const STRATEGY_GROUP_ORIENTED: u8 = 1;

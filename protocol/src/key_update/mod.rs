@@ -1,4 +1,4 @@
-//! The key update (GSM 3.4, DESIGN 6): signed multicast that moves members to the next epoch.
+//! The key update (GSM 3.4): signed multicast that moves members to the next epoch.
 //!
 //! A key update is one or more packets. Each serves a range of reg-nos and holds every entry those members need, so a
 //! member needs one packet, not all. A packet is content (header and body), proof (Merkle path and one signature for

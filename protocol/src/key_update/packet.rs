@@ -118,8 +118,9 @@ pub struct SealedUpdate {
 
 /// Makes the packets of a key update: one signature for all of them (KG 4).
 ///
-/// `contents` are headers with bodies in the order of their index; `prefilter` is the key of the previous state, of
-/// which a first key update has none (members then check under their signature budget).
+/// Called by the manager for each cut. `contents` are headers with bodies in the order of their index, at least one;
+/// `None` without any. `prefilter` is the key of the previous state. Without it the MAC is zeros, which every member
+/// that holds that key refuses: only for updates that nobody has a key for.
 pub fn seal_update(
     domain: &Domain,
     contents: &[(UpdateHeader, Body)],
