@@ -2,7 +2,7 @@
 
 use crypto::Label;
 
-use crate::markdown::{protocol_table, sources};
+use crate::markdown::{files_below, protocol_table};
 
 #[test]
 fn every_label_is_on_the_page_in_the_order_of_the_code() {
@@ -13,7 +13,7 @@ fn every_label_is_on_the_page_in_the_order_of_the_code() {
 
 #[test]
 fn every_label_is_used() {
-    let sources = sources();
+    let sources = files_below("src");
     for label in Label::ALL {
         let name = format!("Label::{label:?}");
         let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric());

@@ -82,6 +82,12 @@ fn every_limit_has_the_value_it_has_in_its_file() {
 }
 
 #[test]
+fn the_two_ends_of_the_library_agree_on_the_longest_frame() {
+    let of = |file| constant(&read(file), "MAX_FRAME");
+    assert_eq!(of("endpoint/src/tls/frames.rs"), of("protocol/src/limits.rs"));
+}
+
+#[test]
 fn every_limit_of_the_protocol_is_on_the_page() {
     let source = read("protocol/src/limits.rs");
     let top_level = source.lines().filter_map(|line| line.strip_prefix("pub const "));

@@ -1,5 +1,7 @@
-//! The documentation says what the code does: tables of `docs/protocol.md`, names in `docs/paper-map.md`, links.
+//! The documentation says what the code does: tables of `docs/protocol.md`, numbers in
+//! `docs/attacks.md`, names in `docs/paper-map.md`, links.
 
+mod attacks;
 mod codes;
 mod labels;
 mod layouts;

@@ -41,12 +41,12 @@ pub(crate) fn number(text: &str) -> u64 {
     parsed.unwrap_or_else(|error| panic!("{text:?} is no number: {error}"))
 }
 
-/// Every `.rs` file below the `src` of every crate, with its path from the root.
-pub(crate) fn sources() -> Vec<(String, String)> {
+/// Every `.rs` file below one directory (`src` or `tests`) of every crate, with its path from the root.
+pub(crate) fn files_below(directory: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root()).expect("the root can be read").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        walk(&entry.path().join("src"), &format!("{name}/src"), &mut found);
+        walk(&entry.path().join(directory), &format!("{name}/{directory}"), &mut found);
     }
     found
 }

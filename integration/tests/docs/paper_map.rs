@@ -2,13 +2,14 @@
 
 use crate::markdown::{read, root, table};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/protocol.md",
     "docs/paper-map.md",
+    "docs/attacks.md",
 ];
 
 #[test]
