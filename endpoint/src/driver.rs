@@ -92,7 +92,8 @@ impl<M: Driven> MachineHandle<M> {
         answered.await.map_err(|_| Stopped)
     }
 
-    /// The machine's events from now on. A reader that falls far behind misses the oldest and is told so.
+    /// The machine's events from now on, but for those that hold keys. A reader that falls far behind misses the oldest
+    /// and is told so.
     pub fn events(&self) -> broadcast::Receiver<M::Event> {
         self.events.subscribe()
     }
@@ -331,7 +332,11 @@ impl<M: Driven> Driver<M> {
     fn on_event(&mut self, event: M::Event) {
         match M::effect(&event) {
             Effect::None => {}
-            Effect::Keys(ring) => drop(self.outlets.keys.send_replace(Arc::new(ring.clone()))),
+            // For the data plane only: a reader of events that is slow, or gone to sleep, would keep old keys in memory.
+            Effect::Keys(ring) => {
+                self.outlets.keys.send_replace(Arc::new(ring.clone()));
+                return;
+            }
             Effect::Listen(place) => self.listen(place),
         }
         // Nobody listening is in order.

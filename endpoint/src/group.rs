@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
-use crate::node::{Node, NodeKeys, Setup, system_randomness};
+use crate::node::{Begun, Node, NodeKeys, Setup, system_randomness};
 use crate::pki::{Credentials, PkiError};
 use crate::receiving::Message;
 use crate::sending::{SendError, Sending, SentAs};
@@ -155,7 +155,7 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
         let mut member = Member::new(config, system_randomness());
         member.join(Clock.now());
         let setup = Setup { tls, interface: options.interface, unicast, accepted: None, store: None };
-        let (node, messages, events) = Node::start(threads, setup, wrap(member), group)?;
+        let Begun { node, messages, events } = Node::start(threads, setup, wrap(member), group)?;
         Ok(Self { node, messages, events, place: None })
     }
 
@@ -219,6 +219,13 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
     /// What happens to the node, from now on.
     pub fn events(&self) -> broadcast::Receiver<MemberEvent> {
         self.node.machine.events()
+    }
+
+    /// What has happened to the node since it was started, and what will. For who does not wait with [`Group::joined`],
+    /// which sees only what happens later.
+    pub fn events_from_start(&mut self) -> broadcast::Receiver<MemberEvent> {
+        let later = self.node.machine.events();
+        std::mem::replace(&mut self.events, later)
     }
 
     /// A handle that outlives borrowing the group, for status and control.

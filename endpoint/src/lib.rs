@@ -25,7 +25,7 @@ pub use listener::{AdmissionCounters, AdmissionLimits, AdmissionSnapshot, Listen
 pub use manager::{Manager, ManagerError, ManagerHandle, ManagerOptions};
 pub use pki::{
     Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,
-    read_certificates,
+    ShownCertificate, read_certificates,
 };
 pub use process::{HardenError, harden};
 pub use receiving::Message;

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::driver::{Driven, DriverCounters, Effect, Listen, Stopped};
 use crate::group::{GroupHandle, StartError, group_id};
 use crate::listener::{AdmissionCounters, AdmissionLimits, Listener};
-use crate::node::{Node, NodeKeys, Setup, system_randomness};
+use crate::node::{Begun, Node, NodeKeys, Setup, system_randomness};
 use crate::pki::Credentials;
 use crate::receiving::Message;
 use crate::sockets::{Interface, UnicastSocket};
@@ -76,6 +76,7 @@ pub struct ManagerOptions {
 pub struct Manager {
     node: Node<Gsm>,
     messages: mpsc::Receiver<Message>,
+    events: broadcast::Receiver<GsmEvent>,
     registrar: SocketAddr,
     admission: Arc<AdmissionCounters>,
     store: &'static str,
@@ -130,14 +131,21 @@ impl Manager {
             accepted: Some(accepted),
             store: Some(journal),
         };
-        let (node, messages, _) = Node::start(threads, setup, gsm, group)?;
+        let Begun { node, messages, events } = Node::start(threads, setup, gsm, group)?;
         threads.tls().spawn(listener.run(accepted_by, node.stop_token()));
-        Ok(Self { node, messages, registrar, admission, store })
+        Ok(Self { node, messages, events, registrar, admission, store })
     }
 
     /// Where members register.
     pub const fn registrar(&self) -> SocketAddr {
         self.registrar
+    }
+
+    /// What has happened at the manager since it was started, and what will. Asked for once; the second time it is from
+    /// the first time on.
+    pub fn events_from_start(&mut self) -> broadcast::Receiver<GsmEvent> {
+        let later = self.node.machine.events();
+        std::mem::replace(&mut self.events, later)
     }
 
     /// A handle for the operator's requests.

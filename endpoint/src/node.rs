@@ -40,15 +40,23 @@ pub(crate) struct Node<M: Driven> {
     tasks: TaskTracker,
 }
 
+/// A node that was just started.
+pub(crate) struct Begun<M: Driven> {
+    pub(crate) node: Node<M>,
+    /// Messages for the application.
+    pub(crate) messages: mpsc::Receiver<Message>,
+    /// The machine's events, from its very first on.
+    pub(crate) events: broadcast::Receiver<M::Event>,
+}
+
 impl<M: Driven> Node<M> {
-    /// Starts driver and data plane around `machine`. Messages for the application come out of the first receiver, the
-    /// machine's events from its very first on out of the second.
+    /// Starts driver and data plane around `machine`.
     pub(crate) fn start(
         threads: &Threads,
         setup: Setup,
         machine: M,
         group: GroupId,
-    ) -> Result<(Self, mpsc::Receiver<Message>, broadcast::Receiver<M::Event>), SocketError> {
+    ) -> Result<Begun<M>, SocketError> {
         let Setup { tls, interface, unicast, accepted, store } = setup;
         let (connections, told) = Connections::new(tls, threads.tls());
         let nothing = KeyRing::empty(crypto::Suite::default(), group, SubgroupId(0), SenderId(0));
@@ -77,7 +85,8 @@ impl<M: Driven> Node<M> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn_on(driver.run(stop.clone()), &threads.control());
         tasks.spawn_on(receiving.run(stop.clone()), &threads.data());
-        Ok((Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks }, unread, events))
+        let node = Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks };
+        Ok(Begun { node, messages: unread, events })
     }
 
     /// See [`Sending::send`].

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use openssl::error::ErrorStack;
 
 pub use authority::{Authority, IssueRequest, Issued, KeyKind};
-pub use credentials::{Credentials, read_certificates};
+pub use credentials::{Credentials, ShownCertificate, read_certificates};
 pub use identity::{Identity, IdentityError};
 
 /// A certificate or key could not be made, written or read. Every text about a file names it.

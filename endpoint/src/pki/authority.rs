@@ -276,7 +276,8 @@ fn after(now: i64, lifetime: Duration) -> i64 {
     now.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn unix_of(time: &openssl::asn1::Asn1TimeRef) -> Result<i64, ErrorStack> {
+/// Seconds since 1970.
+pub(super) fn unix_of(time: &openssl::asn1::Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
 }

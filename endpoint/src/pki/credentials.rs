@@ -3,9 +3,12 @@ use std::path::Path;
 
 use crypto::{CertificateError, CertificateFacts, read_certificate};
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509Ref};
 
+use super::authority::unix_of;
 use super::{PkiError, files};
 
 /// What a node proves itself with, and whom it believes: its certificate chain, its key, and the group's authority.
@@ -63,8 +66,25 @@ impl Credentials {
 }
 
 /// What the certificates in a PEM file say, in the file's order. For `conclave pki show`.
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateFacts>, PkiError> {
-    certificates_in(path)?.iter().map(|certificate| facts_in(path, certificate)).collect()
+///
+/// An authority's certificate names no node, so there the name is its issuer name and the facts are absent.
+pub fn read_certificates(path: &Path) -> Result<Vec<ShownCertificate>, PkiError> {
+    certificates_in(path)?.iter().map(|certificate| shown(path, certificate)).collect()
+}
+
+/// A certificate to look at.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate {
+    /// The common name of its subject; empty where it has none.
+    pub name: String,
+    /// What a node's certificate says; `None` for one that names no node.
+    pub node: Option<CertificateFacts>,
+    /// SHA-256 of its DER.
+    pub fingerprint: [u8; 32],
+    /// First second of validity, counted from 1970 in UTC.
+    pub not_before: i64,
+    /// Last second of validity, counted from 1970 in UTC.
+    pub not_after: i64,
 }
 
 /// A certificate chain and the key of its first certificate.
@@ -101,6 +121,25 @@ fn key_in(path: &Path) -> Result<PKey<Private>, PkiError> {
     key.map_err(|_| match encrypted {
         true => PkiError::KeyEncrypted { path: path.to_owned() },
         false => PkiError::NotPem { path: path.to_owned(), what: "private key" },
+    })
+}
+
+fn shown(path: &Path, certificate: &X509Ref) -> Result<ShownCertificate, PkiError> {
+    let node = match facts_in(path, certificate) {
+        Err(PkiError::Certificate { source: CertificateError::NoIdentity, .. }) => None,
+        facts => Some(facts?),
+    };
+    let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+    let name = names.next().and_then(|entry| entry.data().to_string().ok()).unwrap_or_default();
+    let digest = certificate.digest(MessageDigest::sha256())?;
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(&digest);
+    Ok(ShownCertificate {
+        name,
+        node,
+        fingerprint,
+        not_before: unix_of(certificate.not_before())?,
+        not_after: unix_of(certificate.not_after())?,
     })
 }
 

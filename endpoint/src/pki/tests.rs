@@ -171,5 +171,13 @@ fn debug_output_holds_no_key() {
 #[test]
 fn what_a_file_holds_can_be_shown() {
     let files = Files::new();
-    assert_eq!(read_certificates(&files.certificate).unwrap()[0].identity, "alice");
+    let shown = read_certificates(&files.certificate).unwrap().remove(0);
+    let node = shown.node.unwrap();
+    assert_eq!((node.identity.as_str(), shown.name.as_str()), ("alice", "alice"));
+    assert_eq!(
+        (shown.fingerprint, shown.not_before, shown.not_after),
+        (node.fingerprint, node.not_before, node.not_after)
+    );
+    let authority = read_certificates(&files.ca()).unwrap().remove(0);
+    assert!(authority.node.is_none() && !authority.name.is_empty());
 }
