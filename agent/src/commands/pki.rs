@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use conclave::{Authority, Identity, IssueRequest, KeyKind, read_certificates};
-use crypto::{CertificateFacts, Roles};
+use conclave::{Authority, Identity, IssueRequest, KeyKind, ShownCertificate, read_certificates};
+use crypto::Roles;
 use serde_json::json;
 
 use crate::cli::{Pki, PkiRole};
@@ -51,8 +51,10 @@ fn issue(
     let authority = Authority::load(ca).map_err(Failure::because)?;
     let request = IssueRequest::new(identity.clone(), roles, lifetime(days));
     let issued = authority.issue(&request).map_err(Failure::because)?;
-    let (certificate, key) = issued.save(out, &stem(identity)).map_err(Failure::because)?;
+    fs::create_dir_all(out)
+        .map_err(|error| Failure::Failed(format!("cannot make {}: {error}", out.display())))?;
     let ca = beside(&authority, out)?;
+    let (certificate, key) = issued.save(out, &stem(identity)).map_err(Failure::because)?;
     if output.json {
         return Output::json(&json!({ "certificate": certificate, "key": key, "ca": ca }));
     }
@@ -64,31 +66,47 @@ fn issue(
 }
 
 fn show(file: &Path, output: Output) -> Result<(), Failure> {
-    for facts in read_certificates(file).map_err(Failure::because)? {
-        show_one(&facts, output)?;
+    for certificate in read_certificates(file).map_err(Failure::because)? {
+        show_one(&certificate, output)?;
     }
     Ok(())
 }
 
-fn show_one(facts: &CertificateFacts, output: Output) -> Result<(), Failure> {
-    let held = [("member", facts.roles.member), ("manager", facts.roles.manager), ("maa", facts.roles.maa)];
-    let roles: Vec<&str> = held.iter().filter(|(_, held)| *held).map(|(name, _)| *name).collect();
-    let fingerprint: String = facts.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+fn show_one(certificate: &ShownCertificate, output: Output) -> Result<(), Failure> {
+    let fingerprint: String = certificate.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (identities, roles) = match &certificate.node {
+        Some(facts) => (facts.all_identities.clone(), role_words(facts.roles)),
+        None => (Vec::new(), Vec::new()),
+    };
     if output.json {
         return Output::json(&json!({
-            "identity": facts.identity,
-            "identities": facts.all_identities,
+            "name": certificate.name,
+            "identities": identities,
             "roles": roles,
-            "not_before": facts.not_before,
-            "not_after": facts.not_after,
+            "not_before": certificate.not_before,
+            "not_after": certificate.not_after,
             "fingerprint": fingerprint,
         }));
     }
-    let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
-    output::line(&format!("identity     {}", facts.all_identities.join(", ")))?;
-    output::line(&format!("roles        {roles}"))?;
-    output::line(&format!("valid        {} to {}", date(facts.not_before), date(facts.not_after)))?;
+    match &certificate.node {
+        Some(_) => {
+            let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
+            output::line(&format!("identity     {}", identities.join(", ")))?;
+            output::line(&format!("roles        {roles}"))?;
+        }
+        None => output::line(&format!("authority    {}", certificate.name))?,
+    }
+    output::line(&format!(
+        "valid        {} to {}",
+        date(certificate.not_before),
+        date(certificate.not_after)
+    ))?;
     output::line(&format!("fingerprint  {fingerprint}"))
+}
+
+fn role_words(roles: Roles) -> Vec<&'static str> {
+    let held = [("member", roles.member), ("manager", roles.manager), ("maa", roles.maa)];
+    held.into_iter().filter(|(_, held)| *held).map(|(word, _)| word).collect()
 }
 
 /// The authority's certificate beside what it issued, so that one directory is all a node needs.

@@ -98,17 +98,17 @@ pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, 
             let store = MemoryStore::new();
             facts.store_survives_restart = store.describe().survives_restart();
             let options = manager_options(config.group, credentials, interface, *settings, store);
-            let manager = Manager::start(threads, options).await.map_err(Failure::because)?;
+            let mut manager = Manager::start(threads, options).await.map_err(Failure::because)?;
             let handle = manager.handle();
-            let events = NodeEvents::Manager(handle.events());
+            let events = NodeEvents::Manager(manager.events_from_start());
             Ok(Started { facts, handle: NodeHandle::Manager(handle), owner: Owner::Manager(manager), events })
         }
         Role::Member { gsm } => {
             let options =
                 MemberOptions { group: config.group, credentials, gsm: resolve(&gsm).await?, interface };
             facts.gsm = gsm;
-            let group = Group::join(threads, options).map_err(Failure::because)?;
-            let events = NodeEvents::Member(group.events());
+            let mut group = Group::join(threads, options).map_err(Failure::because)?;
+            let events = NodeEvents::Member(group.events_from_start());
             let handle = NodeHandle::Member(group.handle());
             Ok(Started { facts, handle, owner: Owner::Member(group), events })
         }

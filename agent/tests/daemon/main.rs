@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod certificates;
 mod commands;
 mod messages;
 mod refusals;
