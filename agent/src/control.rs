@@ -11,7 +11,7 @@
 //! | `POST /v1/set` | [`Settings`] | [`Settings`] as they are now |
 //! | `GET /v1/events` | | one JSON object a line, until either end leaves |
 //! | `POST /v1/send` | payloads, each behind its length as 32 bits, big-endian | [`Sent`] at the end |
-//! | `GET /v1/recv` | | payloads likewise; with `?json=true` one [`Received`] a line |
+//! | `GET /v1/recv` | | payloads likewise; with `?json=true` one [`reply::Received`] a line |
 //!
 //! An answer other than 200 is [`Refused`] with the reason.
 
