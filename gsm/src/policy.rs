@@ -78,9 +78,7 @@ impl Policy {
     /// Whether a node of this identity or with this certificate was evicted.
     pub(crate) fn is_revoked(&self, identity: &str, certificate: &[u8; 32]) -> bool {
         let identity = Revocation::identity_hash(identity);
-        self.revocations
-            .iter()
-            .any(|revoked| revoked.identity == identity || revoked.certificate == *certificate)
+        self.identities.contains(&identity) || self.certificates.contains(certificate)
     }
 
     /// The newest revocations, ascending, for a grant.
