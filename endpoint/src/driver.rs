@@ -17,8 +17,9 @@ use crate::tls::Connection;
 
 /// Datagrams taken in one turn of the loop, so that a flood cannot keep timers and requests waiting.
 const MAX_BURST: usize = 64;
-/// The longest datagram received; one byte more than any of ours tells a longer one.
-const RECEIVE_BUFFER: usize = 65_536;
+/// Room for two of the longest datagrams UDP carries: one for each of the two sockets waited on. A key update packet may
+/// be as large as its manager's configuration says.
+const RECEIVE_BUFFER: usize = 2 * 65_536;
 /// Requests of applications and operators that may wait.
 const MAX_REQUESTS: usize = 64;
 
