@@ -26,18 +26,3 @@ fn a_late_joiner_reads_what_comes_after_its_join_and_nothing_before() {
         assert_eq!(world.violations(), []);
     }
 }
-
-#[test]
-fn a_newcomer_that_hears_a_cut_from_before_its_join_follows_its_own_without_a_resync() {
-    let mut scenario = crate::support::quick(5);
-    // The first join of an empty subgroup is cut at once and takes this long; the others come meanwhile.
-    scenario.store = integration::StoreFaults::slow(millis(300));
-    let mut world = crate::support::stand(integration::World::new(5, scenario));
-    for newcomer in 6..9 {
-        world.rekey();
-        world.join(NodeId(newcomer));
-        world.run_for(4 * SECOND);
-        assert!(world.is_whole());
-    }
-    assert_eq!(world.violations(), []);
-}

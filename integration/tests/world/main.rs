@@ -8,6 +8,7 @@ mod expiry;
 mod late_joiner;
 mod one_live_registration;
 mod planted_bugs;
+mod repair;
 mod slow_store;
 mod store_failure;
 mod support;

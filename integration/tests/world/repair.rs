@@ -1,0 +1,141 @@
+//! Getting back what was lost, and what may not be had that way.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use integration::{Cast, MemberNode, NodeId, StoreFaults, World};
+use member::{Member, MemberEvent};
+use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
+
+use crate::support::{SECOND, joined, millis, quick, stand};
+
+/// What became of each resync answer, in order.
+type Answers = Rc<RefCell<Vec<Result<(), Rejected>>>>;
+
+/// An honest member with bad ears, or one that hears every answer of its manager twice.
+struct Ears {
+    inner: Member,
+    hears_updates: bool,
+    hears_answers_twice: bool,
+    answers: Answers,
+}
+
+impl Machine for Ears {
+    type Event = MemberEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        let Input::Datagram { lane, from, bytes } = input else { return self.inner.handle_input(now, input) };
+        let kind = Envelope::parse(bytes).map(|envelope| envelope.kind);
+        if kind == Ok(DatagramKind::KeyUpdate) && !self.hears_updates {
+            return Ok(());
+        }
+        let taken = self.inner.handle_input(now, Input::Datagram { lane, from, bytes });
+        if lane == Lane::Unicast && kind == Ok(DatagramKind::ToMember) {
+            self.answers.borrow_mut().push(taken);
+            if self.hears_answers_twice {
+                let again = self.inner.handle_input(now, Input::Datagram { lane, from, bytes });
+                self.answers.borrow_mut().push(again);
+            }
+        }
+        taken
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.inner.handle_timeout(now);
+    }
+
+    fn poll_record(&mut self) -> Option<Record> {
+        self.inner.poll_record()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.inner.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<MemberEvent> {
+        self.inner.poll_event()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.inner.poll_timeout()
+    }
+}
+
+impl MemberNode for Ears {
+    fn join(&mut self, now: Instant) {
+        self.inner.join(now);
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.inner.leave(now);
+    }
+
+    fn member(&self) -> &Member {
+        &self.inner
+    }
+}
+
+/// Gives one node these ears.
+struct WithEars {
+    node: NodeId,
+    hears_updates: bool,
+    hears_answers_twice: bool,
+    answers: Answers,
+}
+
+impl Cast for WithEars {
+    fn member(&mut self, node: NodeId, inner: Member) -> Box<dyn MemberNode> {
+        let Self { hears_updates, hears_answers_twice, .. } = *self;
+        if node == self.node {
+            let answers = Rc::clone(&self.answers);
+            Box::new(Ears { inner, hears_updates, hears_answers_twice, answers })
+        } else {
+            Box::new(inner)
+        }
+    }
+}
+
+#[test]
+fn a_member_that_hears_no_key_update_follows_by_resync_and_takes_no_answer_twice() {
+    let answers = Answers::default();
+    let node = NodeId(3);
+    let cast =
+        WithEars { node, hears_updates: false, hears_answers_twice: true, answers: Rc::clone(&answers) };
+    let mut world = stand(World::with_cast(1, quick(6), Box::new(cast)));
+    for other in joined(&world).into_iter().filter(|other| *other != node).take(3) {
+        world.evict(other).expect("a member");
+        world.run_for(4 * SECOND);
+        assert!(world.is_whole());
+    }
+    let answers = answers.borrow();
+    assert!(answers.len() >= 8, "{answers:?}");
+    for pair in answers.chunks(2) {
+        assert_eq!(pair, [Ok(()), Err(Rejected::OutOfPlace)], "the second time it echoes no request");
+    }
+    assert_eq!(world.violations(), []);
+}
+
+#[test]
+fn a_newcomer_that_hears_a_cut_from_before_its_join_needs_no_resync() {
+    for seed in 0..12 {
+        let answers = Answers::default();
+        let newcomer = NodeId(6);
+        let cast = WithEars {
+            node: newcomer,
+            hears_updates: true,
+            hears_answers_twice: false,
+            answers: Rc::clone(&answers),
+        };
+        let scenario = integration::Scenario { store: StoreFaults::slow(millis(300)), ..quick(5) };
+        let mut world = stand(World::with_cast(seed, scenario, Box::new(cast)));
+        // The leave keeps the store busy, so that the cut and then the join are recorded, and told, together.
+        world.leave(joined(&world)[0]);
+        world.run_for(millis(20));
+        world.rekey();
+        world.join(newcomer);
+        world.run_for(4 * SECOND);
+        assert!(world.is_whole());
+        assert_eq!(*answers.borrow(), [], "seed {seed}");
+        assert_eq!(world.violations(), []);
+    }
+}
