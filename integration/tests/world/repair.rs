@@ -139,3 +139,23 @@ fn a_newcomer_that_hears_a_cut_from_before_its_join_needs_no_resync() {
         assert_eq!(world.violations(), []);
     }
 }
+
+#[test]
+fn a_member_that_hears_of_a_state_late_takes_the_managers_cut_and_not_its_own_later_one() {
+    let mut world = crate::support::standing(1, 6);
+    let members = joined(&world);
+    let deaf = integration::LanFaults { loss: 1_000, ..integration::LanFaults::none() };
+    world.set_faults(deaf);
+    world.rekey();
+    world.run_for(SECOND);
+    world.set_faults(integration::LanFaults::none());
+    // The manager cuts a second and a half after its key update; counted from the first sight it would be later.
+    world.run_for(millis(900));
+    let (state, _) = world.gsm().current_key().expect("a state");
+    for node in members {
+        let ring = world.ring(node).expect("it is in");
+        let received: Vec<_> = ring.receive.iter().map(|key| key.state).collect();
+        assert_eq!(received, [state], "{node:?}");
+    }
+    assert_eq!(world.violations(), []);
+}

@@ -62,3 +62,23 @@ fn when_the_store_failed_a_leave_is_still_answered() {
     assert_eq!(ended, Some(Ending::Left));
     assert_eq!(world.violations(), []);
 }
+
+#[test]
+fn a_leave_whose_record_was_lost_with_the_store_is_answered_when_it_is_asked_again() {
+    let mut scenario = quick(8);
+    scenario.timing.rekey_interval = 5 * SECOND;
+    scenario.store = StoreFaults { fails_after: Some(12 * SECOND), ..StoreFaults::none() };
+    let mut world = stand(World::new(4, scenario));
+    world.run_for(10 * SECOND);
+    assert!(!world.gsm().status(world.now()).read_only, "the store is not asked before the leave");
+    let leaver = joined(&world)[1];
+    world.leave(leaver);
+    world.run_for(4 * SECOND);
+    assert!(world.gsm().status(world.now()).read_only);
+    let ended = world.log().members.iter().rev().find_map(|(_, node, event)| match event {
+        MemberEvent::Ended(how) if *node == leaver => Some(*how),
+        _ => None,
+    });
+    assert_eq!(ended, Some(Ending::Left));
+    assert_eq!(world.violations(), []);
+}
