@@ -91,10 +91,12 @@ impl Scenario {
         let store = StoreFaults::drawn(&mut dice);
         let members = number(dice.between(8, 14));
         let duration = Duration::from_secs(dice.between(40, 80));
-        let mut timing = Timing::default();
-        timing.rekey_interval =
-            Duration::from_millis(*dice.pick(&[500, 1_000, 2_000, 5_000]).unwrap_or(&5_000));
-        timing.refresh = Duration::from_secs(dice.between(15, 200));
+        let interval = *dice.pick(&[500, 1_000, 2_000, 5_000]).unwrap_or(&5_000);
+        let mut timing = Timing {
+            rekey_interval: Duration::from_millis(interval),
+            refresh: Duration::from_secs(dice.between(15, 200)),
+            ..Timing::default()
+        };
         if dice.chance(300) {
             timing.keepalive = Duration::from_secs(2);
         }

@@ -206,7 +206,7 @@ impl Oracle {
         for (state, key) in keys {
             let verdict = self.agreement.on_key(node, state, key);
             self.report(at, Property::Agreement, verdict);
-            let verdict = self.secrecy.on_group_key(&self.roll, ring.own, state, key);
+            let verdict = self.secrecy.on_group_key(&self.roll, ring.own, state);
             self.report(at, Property::Secrecy, verdict);
             self.trials.on_group_key(ring.own, key);
         }

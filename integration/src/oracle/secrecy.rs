@@ -50,7 +50,7 @@ impl Secrecy {
         let header = &packet.header;
         let update = self.updates.entry(header.state).or_insert_with(|| Update {
             state: header.state,
-            iv: header.iv.clone(),
+            iv: header.iv,
             height: header.height,
             root: header.root,
             targets: BTreeMap::new(),
@@ -83,13 +83,7 @@ impl Secrecy {
     }
 
     /// A registration's machine hands out a group key: it must have been in.
-    pub(crate) fn on_group_key(
-        &self,
-        roll: &Roll,
-        sender: SenderId,
-        state: StateId,
-        _key: &Secret<32>,
-    ) -> Result<(), String> {
+    pub(crate) fn on_group_key(&self, roll: &Roll, sender: SenderId, state: StateId) -> Result<(), String> {
         if roll.was_in(sender, state) { Ok(()) } else { Err(format!("{sender} holds the key of {state}")) }
     }
 
