@@ -80,6 +80,11 @@ pub struct Log {
     pub rejected: std::collections::BTreeMap<protocol::Rejected, u64>,
 }
 
+/// How long after a cut, without faults, everybody must hold it.
+const REST: Duration = Duration::from_secs(3);
+/// How often a run goes on for that long. A manager that cuts all the time is judged where it is.
+const MAX_RESTS: u32 = 5;
+
 /// N machines, unchanged, on one simulated LAN with a virtual clock; everything in it follows from the seed.
 ///
 /// Made by [`World::new`] for a scenario, then run to its end with [`World::run`], or moved along with
@@ -170,10 +175,29 @@ impl World {
         let end = Instant::ZERO + self.scenario.duration + self.scenario.quiet;
         while self.oracle.violations().is_empty() && self.step(end) {}
         self.now = end;
+        if self.scenario.quiet > Duration::ZERO {
+            self.come_to_rest();
+        }
         if self.oracle.violations().is_empty() {
             self.judge();
         }
         self.verdict()
+    }
+
+    /// A cut in the last instants has reached nobody yet: goes on until the newest one is [`REST`] old, then everybody
+    /// is judged by it.
+    fn come_to_rest(&mut self) {
+        for _ in 0..MAX_RESTS {
+            let cuts = self.log.manager.iter().rev();
+            let newest = cuts
+                .filter(|(_, event)| matches!(event, gsm::GsmEvent::Rekeyed(_)))
+                .map(|(at, _)| *at)
+                .next();
+            if newest.is_none_or(|at| self.now.saturating_since(at) >= REST) {
+                return;
+            }
+            self.run_for(REST);
+        }
     }
 
     /// Moves the clock on, with all that happens meanwhile.
