@@ -8,7 +8,8 @@ use protocol::{CloseReason, Refusal, RegNo, SenderId, StateId, SubgroupId};
 /// Something that happened to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MemberEvent {
-    /// The manager granted a place: listen on these addresses before anything else is sent.
+    /// The manager granted a place: listen on these addresses from now on. The first key update may come before
+    /// [`MemberEvent::Admitted`].
     Granted(Place),
     /// The join is durable at the manager; the next key update lets the member in.
     Admitted,
