@@ -50,7 +50,7 @@ fn world(table: &mut Table) {
         "1000 passed, 0 failed",
         holds,
     );
-    let planted = Evidence::of_tests("integration", "planted_bugs", "");
+    let planted = Evidence::of_tests("integration", "world", "planted_bugs");
     let passed = planted.tests_passed();
     table.number(
         "world: a planted bug of each kind (secrecy, agreement, delivery) is caught",
@@ -83,7 +83,7 @@ fn refused_nodes(table: &mut Table) {
 }
 
 fn slow_store(table: &mut Table) {
-    let virtual_time = Evidence::of_tests("integration", "slow_store", "");
+    let virtual_time = Evidence::of_tests("integration", "world", "slow_store");
     let late = virtual_time.figure("slow_store_alarm_lateness_ms").filter(|_| virtual_time.success);
     table.number("store of 1.5 s a commit, virtual time: latest alarm, ms", late, "<= 20", |ms| ms <= 20.0);
     let real = Evidence::of_tests("endpoint", "loopback", "slow_store");
