@@ -49,6 +49,14 @@ impl Global {
 pub(crate) enum Command {
     /// Run the daemon of one node, manager or member, in the foreground.
     Run(RunOptions),
+    /// Show a real group on this machine: members come and go, and one is shut out. Takes half a minute.
+    Demo,
+    /// One member's process of the demonstration.
+    #[command(name = crate::demo::NODE_COMMAND, hide = true)]
+    DemoNode {
+        /// What it is, as the demonstration wrote it.
+        spec: String,
+    },
     #[command(flatten)]
     Operate(Operate),
     /// Certificates: make an authority, issue, look.

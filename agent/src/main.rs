@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod demo;
 mod failure;
 mod output;
 mod spoken;
@@ -34,6 +35,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(options) => daemon::run(&options, cli.global.verbose > 0),
         Command::Pki(request) => commands::pki::run(&request, cli.global.output()),
+        Command::Demo => demo::run(cli.global.json),
+        Command::DemoNode { spec } => demo::run_node(&spec),
         Command::Operate(request) => commands::operate(&cli.global, request),
     }
 }

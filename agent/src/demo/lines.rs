@@ -1,0 +1,259 @@
+//! What happens in a demonstration, one line each: the only thing its verdict is made of.
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened, as `--json` prints it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// When, in microseconds since the demonstration began. All processes read the clock of the same boot.
+    pub(super) at_us: u64,
+    /// What.
+    #[serde(flatten)]
+    pub(super) event: Event,
+}
+
+/// What happened. `node` is always the short name of a process.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// The authority is made and the file to be sent is there.
+    Prepared {
+        /// The group's name.
+        group: String,
+        /// The file's name.
+        file: String,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// A process was started.
+    Started {
+        /// Which.
+        node: String,
+        /// Its process id.
+        process: u32,
+        /// What it is there for.
+        role: Role,
+    },
+    /// The manager takes registrations.
+    ManagerReady {
+        /// Which.
+        node: String,
+        /// Where members register.
+        registrar: String,
+    },
+    /// The manager made a registration durable.
+    Admitted {
+        /// Whose.
+        node: String,
+    },
+    /// The manager took a member off its list.
+    Departed {
+        /// Whom.
+        node: String,
+        /// Why, in the manager's word.
+        why: String,
+    },
+    /// The manager changed the group key.
+    Rekeyed {
+        /// The epoch it led to.
+        epoch: u32,
+        /// Whether somebody was evicted.
+        hard: bool,
+        /// Members let in by it.
+        joins: usize,
+        /// Members put out by it.
+        leaves: usize,
+        /// Keys in it, each wrapped under another.
+        entries: usize,
+        /// Packets of it.
+        packets: usize,
+        /// Bytes of UDP payload of these packets.
+        bytes: usize,
+    },
+    /// A member holds its first group key.
+    Joined {
+        /// Who.
+        node: String,
+        /// The first epoch it holds.
+        epoch: u32,
+    },
+    /// A member holds a further group key.
+    Installed {
+        /// Who.
+        node: String,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// The sender begins.
+    StreamBegan {
+        /// Who sends.
+        node: String,
+        /// Packets a second it aims at.
+        rate: u32,
+    },
+    /// Packets were sent, all under one epoch, numbered without a gap.
+    Sent {
+        /// Who sent.
+        node: String,
+        /// Under which epoch's key.
+        epoch: u32,
+        /// The number of the first.
+        first: u64,
+        /// When each was sealed, in microseconds since the demonstration began.
+        sent_us: Vec<u64>,
+        /// Bytes of the file in them, and the 8 of each packet's number.
+        bytes: u64,
+    },
+    /// A member received packets, numbered without a gap; their content was compared with the file.
+    Received {
+        /// Who.
+        node: String,
+        /// Under which epoch's key.
+        epoch: u32,
+        /// The number of the first.
+        first: u64,
+        /// The number of the last.
+        last: u64,
+        /// How many of them held something else than the file.
+        wrong: u64,
+    },
+    /// The adversary caught packets with a socket of its own, numbered without a gap.
+    Intercepted {
+        /// Who.
+        node: String,
+        /// Under which epoch's key they claim to be.
+        epoch: u32,
+        /// The number of the first.
+        first: u64,
+        /// The number of the last.
+        last: u64,
+        /// Whether it could read them. Packets said to be unread may be said to be read later, if it learns a key.
+        read: bool,
+    },
+    /// The adversary tried everything it ever held on a key update.
+    UpdateAttacked {
+        /// Who.
+        node: String,
+        /// The epoch the update leads to.
+        epoch: u32,
+        /// Secrets it held from before.
+        secrets: usize,
+        /// Wrapped keys it tried them on, with each other's outcome: the number of attempts.
+        attempts: usize,
+        /// Whether one of them is the new group key.
+        opened: bool,
+    },
+    /// What the adversary asked the manager for so far, and what it got. Counts grow.
+    Asked {
+        /// Who.
+        node: String,
+        /// Requests on the control address for key updates it "lost".
+        naks: u64,
+        /// Requests under its unicast key for its path of the key tree.
+        resyncs: u64,
+        /// Answers to the latter.
+        answers: u64,
+    },
+    /// The adversary tried to register again with its certificate.
+    Reregistered {
+        /// Who.
+        node: String,
+        /// Whether it was let in.
+        admitted: bool,
+        /// What it was told.
+        why: String,
+    },
+    /// The operator is about to ask for a key change.
+    RekeyRequested {},
+    /// The operator is about to evict a member.
+    EvictRequested {
+        /// Whom.
+        node: String,
+    },
+    /// The manager says that the eviction is durable and its key update is out.
+    Evicted {
+        /// Who.
+        node: String,
+        /// The first epoch it does not know.
+        epoch: u32,
+    },
+    /// A member is about to leave.
+    LeaveRequested {
+        /// Who.
+        node: String,
+    },
+    /// A member has left.
+    Left {
+        /// Who.
+        node: String,
+        /// Whether the manager said so.
+        acknowledged: bool,
+    },
+    /// The sender has sent its last packet.
+    StreamEnded {
+        /// Who.
+        node: String,
+        /// How many it sent.
+        packets: u64,
+    },
+    /// Something that must not happen: a process died, a deadline passed.
+    Broken {
+        /// What.
+        why: String,
+    },
+    /// Everything is over; processes end.
+    Over {},
+}
+
+/// What a process is there for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    /// The group security manager.
+    Manager,
+    /// The member that sends the file.
+    Sender,
+    /// A member that receives it.
+    Receiver,
+    /// A member that keeps every key, and is evicted.
+    Adversary,
+}
+
+/// The figures of a demonstration. The names are those of the last line of `--json`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Summary {
+    /// Members in the group when the stream began, the manager's own node not counted.
+    pub(super) members: u64,
+    /// Group keys there were: the epochs cut, from the manager's start on.
+    pub(super) epochs: u64,
+    /// Members let in, from the manager's start on. At the end there are `joins − leaves − evictions` members.
+    pub(super) joins: u64,
+    /// Members that left by themselves.
+    pub(super) leaves: u64,
+    /// Members put out.
+    pub(super) evictions: u64,
+    /// Bytes of payload the sender handed in.
+    pub(super) bytes_sent: u64,
+    /// Bytes of UDP payload of all key updates; repairs are not counted.
+    pub(super) key_update_bytes: u64,
+    /// From the beginning to the end.
+    pub(super) elapsed_ms: u64,
+    /// Key updates between the first packet of the stream and the last.
+    pub(super) rekeys_during_stream: u64,
+    /// Packets of the stream.
+    pub(super) packets_sent: u64,
+    /// Packets sent minus packets received, summed over the members that were in for the whole stream: all packets but
+    /// those of `packets_lost_at_eviction`.
+    pub(super) packets_lost_at_rekey: u64,
+    /// The same for the packets sent under the hard epoch, and for those sent under an older one since the eviction was
+    /// requested: what the hard switch could have cut off.
+    pub(super) packets_lost_at_eviction: u64,
+    /// From the request to evict until the first packet was sealed under the hard epoch, rounded up.
+    pub(super) evict_to_switch_ms: u64,
+    /// Packets the evicted node read that were sent before that first packet; more than 0, or its attack is no attack.
+    pub(super) evicted_read_before_switch: u64,
+    /// Packets it caught from that first packet on.
+    pub(super) evicted_seen_after_switch: u64,
+    /// How many of those it could read.
+    pub(super) evicted_read_after_switch: u64,
+}

@@ -1,0 +1,233 @@
+//! What a demonstration has shown: a function of its lines and of nothing else.
+
+mod record;
+
+use record::Record;
+
+use super::lines::{Line, Summary};
+use crate::failure::Failure;
+
+/// What the lines of a demonstration amount to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Verdict {
+    /// The figures.
+    pub(super) summary: Summary,
+    /// What they had to be.
+    pub(super) conditions: Vec<Condition>,
+    /// Everything that is not as it must be; empty when the demonstration has shown what it should.
+    pub(super) failures: Vec<String>,
+}
+
+/// One figure and what it had to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Condition {
+    /// The figure's name in the summary.
+    pub(super) name: &'static str,
+    /// In a reader's words.
+    pub(super) meaning: &'static str,
+    /// The figure.
+    pub(super) figure: u64,
+    /// What it had to be.
+    pub(super) limit: Limit,
+}
+
+/// What a figure has to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Limit {
+    /// This or more.
+    AtLeast(u64),
+    /// This or less.
+    AtMost(u64),
+}
+
+impl Verdict {
+    /// How the program ends by it: with exit code 0 if there is no failure, else with 1.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        match self.failures.len() {
+            0 => Ok(()),
+            count => Err(Failure::Failed(format!("the demonstration failed ({count} reasons, told above)"))),
+        }
+    }
+}
+
+impl Condition {
+    /// Whether the figure is what it had to be.
+    pub(super) const fn holds(&self) -> bool {
+        match self.limit {
+            Limit::AtLeast(least) => self.figure >= least,
+            Limit::AtMost(most) => self.figure <= most,
+        }
+    }
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtMost(0) => f.write_str("0"),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+            Self::AtMost(most) => write!(f, "at most {most}"),
+        }
+    }
+}
+
+/// Judges a demonstration. Its exit code is 0 if and only if no failure comes out.
+///
+/// Lines may be in any order: each says when it happened. What the lines do not say did not happen, so a missing line
+/// can only make a verdict worse; the one exception would be a missing line about the adversary's reading, and for that
+/// its readings before the switch are counted too and must not be none.
+pub(super) fn verdict(lines: &[Line]) -> Verdict {
+    let record = Record::of(lines);
+    let summary = summary(&record);
+    let conditions = conditions(&summary);
+    let mut failures: Vec<String> = record.broken.clone();
+    failures.extend(conditions.iter().filter(|condition| !condition.holds()).map(|condition| {
+        let Condition { name, figure, limit, .. } = condition;
+        format!("{name} is {figure} and must be {limit}")
+    }));
+    failures.extend(misdelivered(&record));
+    failures.extend(attack_failures(&record));
+    Verdict { summary, conditions, failures }
+}
+
+fn summary(record: &Record) -> Summary {
+    let loss = record.losses();
+    let switch = record.switch();
+    let evicted = record.interception(switch.map(|switch| switch.number));
+    let requested = record.evict_requested.as_ref().map(|(_, at)| *at);
+    let to_switch = switch.zip(requested).map(|(switch, at)| switch.sent_us.saturating_sub(at));
+    Summary {
+        members: record.members_at_stream_start(),
+        epochs: record.rekeys.keys().next_back().copied().unwrap_or(0).into(),
+        joins: record.admitted,
+        leaves: record.left,
+        evictions: record.evicted,
+        bytes_sent: record.bytes_sent,
+        key_update_bytes: record.rekeys.values().map(|rekey| rekey.bytes).sum(),
+        elapsed_ms: record.over_at.unwrap_or(0) / 1_000,
+        rekeys_during_stream: record.rekeys_during_stream(),
+        packets_sent: record.sent.len() as u64,
+        packets_lost_at_rekey: loss.soft,
+        packets_lost_at_eviction: loss.hard,
+        // Without a switch it took for ever.
+        evict_to_switch_ms: to_switch.map_or(u64::MAX, |micros| micros.div_ceil(1_000)),
+        evicted_read_before_switch: evicted.read_before,
+        evicted_seen_after_switch: evicted.seen_after,
+        evicted_read_after_switch: evicted.read_after,
+    }
+}
+
+fn conditions(summary: &Summary) -> Vec<Condition> {
+    let condition = |name, meaning, figure, limit| Condition { name, meaning, figure, limit };
+    vec![
+        condition(
+            "rekeys_during_stream",
+            "times the group key was changed during the stream",
+            summary.rekeys_during_stream,
+            Limit::AtLeast(5),
+        ),
+        condition("packets_sent", "packets in the stream", summary.packets_sent, Limit::AtLeast(2_000)),
+        condition(
+            "packets_lost_at_rekey",
+            "packets a remaining member missed at joins and leaves",
+            summary.packets_lost_at_rekey,
+            Limit::AtMost(0),
+        ),
+        condition(
+            "packets_lost_at_eviction",
+            "packets a remaining member missed at the eviction",
+            summary.packets_lost_at_eviction,
+            Limit::AtMost(0),
+        ),
+        condition(
+            "evict_to_switch_ms",
+            "milliseconds from the word to evict to the new key",
+            summary.evict_to_switch_ms,
+            Limit::AtMost(200),
+        ),
+        condition(
+            "evicted_read_before_switch",
+            "packets the evicted node read before it was shut out",
+            summary.evicted_read_before_switch,
+            Limit::AtLeast(1),
+        ),
+        condition(
+            "evicted_seen_after_switch",
+            "packets it still caught afterwards",
+            summary.evicted_seen_after_switch,
+            Limit::AtLeast(500),
+        ),
+        condition(
+            "evicted_read_after_switch",
+            "packets it could read of those",
+            summary.evicted_read_after_switch,
+            Limit::AtMost(0),
+        ),
+    ]
+}
+
+/// Every way in which what arrived was not exactly what was sent.
+fn misdelivered(record: &Record) -> Vec<String> {
+    let mut failures = Vec::new();
+    if record.entitled().is_empty() {
+        failures.push("no member was in for the whole stream".to_owned());
+    }
+    if !record.stream_is_whole() {
+        failures.push("the sender's lines do not add up to one stream without a gap".to_owned());
+    }
+    for (node, reception) in &record.received {
+        if reception.wrong > 0 {
+            failures.push(format!("{node} received {} packets with wrong content", reception.wrong));
+        }
+        let doubled = reception.packets.values().filter(|copies| copies.len() > 1).count();
+        if doubled > 0 {
+            failures.push(format!("{node} was given {doubled} packets more than once"));
+        }
+        let strange = record.strange(reception);
+        if strange > 0 {
+            failures.push(format!("{node} received {strange} packets that were not sent like that"));
+        }
+        let past = record.read_of_the_past(node, reception);
+        if past > 0 {
+            failures.push(format!("{node} read {past} packets from before it was let in"));
+        }
+        let gaps = record.gaps_of_passing_member(node, reception);
+        if gaps > 0 {
+            failures.push(format!("{node}, in for a part of the stream, missed {gaps} packets of that part"));
+        }
+    }
+    failures
+}
+
+/// What the adversary achieved, and whether it really tried.
+fn attack_failures(record: &Record) -> Vec<String> {
+    let Some(hard) = record.hard_epoch() else {
+        return vec!["there was no eviction".to_owned()];
+    };
+    let mut failures = Vec::new();
+    let (before, after): (Vec<_>, Vec<_>) = record.attacks.iter().partition(|(epoch, _)| **epoch < hard);
+    let opened = after.iter().filter(|(_, opened)| **opened).count();
+    if opened > 0 {
+        failures.push(format!("the evicted node opened {opened} key updates that shut it out"));
+    }
+    if after.is_empty() {
+        failures.push("the evicted node attacked no key update after its eviction".to_owned());
+    }
+    if !before.iter().any(|(_, opened)| **opened) {
+        failures.push("the adversary's attack opened no key update while it was a member".to_owned());
+    }
+    if record.asked.naks == 0 || record.asked.resyncs == 0 {
+        failures.push("the evicted node asked for no repair".to_owned());
+    }
+    if record.asked.answers > 0 {
+        failures.push(format!("the manager answered {} requests of the evicted node", record.asked.answers));
+    }
+    match record.reregistered {
+        None => failures.push("the evicted node did not try to register again".to_owned()),
+        Some(true) => failures.push("the evicted node was let in again".to_owned()),
+        Some(false) => {}
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests;
