@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use conclave::{Clock, Interface, Manager, ManagerOptions, MulticastSocket};
 use storage::{Loaded, MemoryStore, Record, Snapshot, Store, StoreError, StoreKind};
 
-use crate::support::{Site, joined, within};
+use crate::support::{Site, within};
 
 /// How long the store takes for a commit.
 const COMMIT: Duration = Duration::from_millis(1_500);
@@ -67,7 +67,8 @@ async fn worst_lateness(attempt: u8) -> Duration {
         MulticastSocket::join((address, port).into(), &Interface::resolve("lo").unwrap()).unwrap();
     let manager = Manager::start(&site.threads, options).await.unwrap();
     let mut first = site.member("first.example", manager.registrar());
-    joined(&mut first).await;
+    // A busy host may time one attempt out; the member goes on by itself.
+    while within(first.joined()).await.is_err() {}
     let joining = [
         site.member("second.example", manager.registrar()),
         site.member("third.example", manager.registrar()),
