@@ -169,3 +169,6 @@ impl Spy {
 fn gate(grant: &Grant) -> Gate {
     Gate::new(grant.domain, grant.manager, grant.state, grant.prefilter.clone(), Arc::new(Ed25519Verifier))
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,7 +181,7 @@ fn ring<'a>(grant: &Grant, keys: impl IntoIterator<Item = (StateId, &'a Secret<3
 }
 
 /// The key that wraps data keys under a group key, as every member derives it.
-fn wrap_key(group_key: &Secret<32>, state: StateId, packet: &Packet<'_>) -> Secret<32> {
+pub(super) fn wrap_key(group_key: &Secret<32>, state: StateId, packet: &Packet<'_>) -> Secret<32> {
     let Outer { suite, group, subgroup, sender, hop, .. } = packet.outer;
     let context: [&[u8]; 6] = [
         group.as_bytes(),
