@@ -24,7 +24,8 @@ impl Gsm {
         Ok(())
     }
 
-    /// Offers a place. Nothing is durable yet: a leaf that is not confirmed is given to the next who asks.
+    /// Offers a place, once the manager's own start is durable. Nothing of the offer is recorded: a leaf that is not
+    /// confirmed is given to the next who asks.
     fn offer(&mut self, conn: ConnId, join: Join) {
         let Some(peer) = self.registrar.peer(conn).cloned() else { return };
         let (Some(reg_no), Some(count)) = (self.free_leaf(), self.issued.checked_add(1)) else {
@@ -42,7 +43,7 @@ impl Gsm {
         let confirm = manager_confirmation(&offer);
         let frame = Frame::Grant(Box::new(offer.grant.clone()), confirm);
         self.registrar.offered(conn, offer);
-        self.outbox.send(Transmit::Frame { conn, bytes: frame.encode() });
+        self.outbox.send_after(self.started, Transmit::Frame { conn, bytes: frame.encode() });
     }
 
     fn grant(&self, join: &Join, peer: &Peer, reg_no: RegNo, sender: SenderId) -> Option<Grant> {

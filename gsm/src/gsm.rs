@@ -74,6 +74,8 @@ pub struct Gsm {
     /// The own node's keys.
     pub(crate) activation: Activation,
     pub(crate) own: SenderId,
+    /// The record of this start: nothing of the term is sent before it is durable.
+    pub(crate) started: Commit,
     /// Sender ids issued by this start.
     pub(crate) issued: u32,
     /// Prefilter keys of the newest states, for NAKs and grants.
@@ -160,6 +162,7 @@ impl Gsm {
             policy: Policy::new(domain, &*signer),
             activation: Activation::new(domain, own, config.timing),
             own,
+            started: Commit(0),
             issued: 1,
             prefilters: BTreeMap::from([(Epoch(0), first_prefilter)]),
             alarms: 0,
@@ -174,7 +177,7 @@ impl Gsm {
             rng: Rng(rng),
             config,
         };
-        gsm.record(&JournalEntry::Started { subgroup: domain.subgroup, term: Term(1), inst });
+        gsm.started = gsm.record(&JournalEntry::Started { subgroup: domain.subgroup, term: Term(1), inst });
         gsm.enlist_own_node(now);
         gsm.timers.set(Timer::Expiry, now + gsm.config.timing.keepalive);
         gsm.timers.set(Timer::Refresh, now + gsm.config.timing.refresh);

@@ -105,7 +105,7 @@ async fn manager_status(daemon: &Daemon, manager: &ManagerHandle) -> Result<Stat
     let (asked, control, data) = asked.await.map_err(Fault::gone)?;
     let mut status = common(daemon, &manager.group().data_counters(), manager.driver_counters());
     if asked.read_only {
-        status.problems.push("the store failed: nobody is admitted until it is mended".to_owned());
+        status.problems.push("the store failed: nobody is admitted until it is started again".to_owned());
     }
     status.subgroup = Some(asked.subgroup.to_string());
     status.state = Some(asked.state.into());
@@ -153,6 +153,9 @@ async fn member_status(daemon: &Daemon, member: &GroupHandle<Member>) -> Result<
         }
         Standing::Joined if held.is_none() => {
             status.problems.push("holds no current key: waits for repair, or was put out".to_owned());
+        }
+        Standing::Joined if held < known => {
+            status.problems.push("behind its manager: waits for a key update it missed".to_owned());
         }
         Standing::Joined => {}
         Standing::Admitted => status.problems.push("admitted; waits for the next key update".to_owned()),
