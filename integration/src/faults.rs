@@ -34,6 +34,19 @@ impl LanFaults {
         }
     }
 
+    /// Every kind of fault at the highest rate that is drawn: a tenth of all datagrams lost, a tenth doubled, up to
+    /// 200 ms of delay.
+    pub const fn worst() -> Self {
+        Self {
+            most_delay: Duration::from_millis(200),
+            loss: 100,
+            duplication: 100,
+            replay: 20,
+            broken_connection: 50,
+            ..Self::none()
+        }
+    }
+
     /// Faults drawn for one run: each kind is on or off, at a rate of its own.
     pub fn drawn(dice: &mut Dice) -> Self {
         let mut rate = |on_per_mille: u32, most: u64| {
@@ -43,8 +56,10 @@ impl LanFaults {
                 0
             }
         };
-        let (loss, duplication) = (rate(750, 100), rate(500, 100));
-        let (replay, broken_connection) = (rate(500, 20), rate(300, 50));
+        let worst = Self::worst();
+        let (loss, duplication) = (rate(750, worst.loss.into()), rate(500, worst.duplication.into()));
+        let (replay, broken_connection) =
+            (rate(500, worst.replay.into()), rate(300, worst.broken_connection.into()));
         let most_delay = [1, 5, 20, 50, 100, 200][usize::try_from(dice.below(6)).unwrap_or_default()];
         Self {
             most_delay: Duration::from_millis(most_delay),

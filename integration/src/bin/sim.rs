@@ -1,17 +1,24 @@
 //! Runs the world for many seeds: `sim --seeds 1000 --from 0`. The last line says how many passed and failed.
+//!
+//! Each seed draws its faults, up to a limit for each kind; with `--worst` every run has the LAN's at that limit.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use integration::{Scenario, World};
+use integration::{LanFaults, Scenario, World};
 
 /// Threads; each runs whole seeds, so the result does not depend on their number.
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
-    let Some((from, seeds)) = arguments(std::env::args().skip(1)) else {
-        eprintln!("usage: sim [--seeds N] [--from S]");
+    let (worst, rest): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|name| name == "--worst");
+    let Some((from, seeds)) = arguments(rest.into_iter()) else {
+        eprintln!("usage: sim [--seeds N] [--from S] [--worst]");
         return ExitCode::from(2);
+    };
+    let scenario = |seed| match worst.is_empty() {
+        true => Scenario::drawn(seed),
+        false => Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) },
     };
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
     let end = from.saturating_add(seeds);
@@ -23,7 +30,7 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    match World::new(seed, Scenario::drawn(seed)).run() {
+                    match World::new(seed, scenario(seed)).run() {
                         Ok(report) => println!("{report}"),
                         Err(failure) => {
                             failed.fetch_add(1, Ordering::Relaxed);

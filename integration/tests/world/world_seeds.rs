@@ -1,11 +1,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use integration::{Scenario, World};
+use integration::{LanFaults, Scenario, World};
 
 const SEEDS: u64 = 100;
 
 #[test]
 fn a_hundred_seeds_keep_secrecy_agreement_delivery_and_liveness() {
+    all_pass(Scenario::drawn);
+}
+
+#[test]
+fn a_hundred_seeds_on_the_worst_lan_keep_them_too() {
+    all_pass(|seed| Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) });
+}
+
+fn all_pass(scenario: impl Fn(u64) -> Scenario + Sync) {
     let (next, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
     let run = || {
         loop {
@@ -13,7 +22,7 @@ fn a_hundred_seeds_keep_secrecy_agreement_delivery_and_liveness() {
             if seed >= SEEDS {
                 return;
             }
-            match World::new(seed, Scenario::drawn(seed)).run() {
+            match World::new(seed, scenario(seed)).run() {
                 Ok(report) => delivered.fetch_add(report.delivered as u64, Ordering::Relaxed),
                 Err(failure) => panic!("{failure}"),
             };
