@@ -16,6 +16,9 @@ use crate::membership::{Effect, Membership};
 use crate::registration::{Admission, Progress, RegistrationExchange, jitter};
 use crate::repair::{Ask, Repair};
 
+/// Each keepalive goes out twice, the second one this part of the interval later. Nobody answers keepalives, and a
+/// manager puts out who misses three: sent once, at a loss of one in ten that would befall a member every three hours.
+const KEEPALIVE_REPEAT: u32 = 10;
 /// Between two leave requests while none is answered.
 const LEAVE_RETRY: Duration = Duration::from_millis(300);
 /// Leave requests before the member goes without an answer.
@@ -55,6 +58,8 @@ pub struct Member {
     exchange: RegistrationExchange,
     membership: Option<Box<Membership>>,
     leaving: Option<Leaving>,
+    /// Whether the next keepalive is the repeat of the last one.
+    repeats_keepalive: bool,
     /// The nonce of the newest resync request that has no answer.
     asked: Option<u64>,
     repair: Repair,
@@ -80,6 +85,7 @@ impl Member {
             exchange: RegistrationExchange::new(),
             membership: None,
             leaving: None,
+            repeats_keepalive: false,
             asked: None,
             repair: Repair::new(),
             timers: Timers::new(),
@@ -264,7 +270,10 @@ impl Member {
         };
         match timer {
             Timer::Keepalive => {
-                self.timers.set(Timer::Keepalive, now + timing.keepalive);
+                self.repeats_keepalive = !self.repeats_keepalive;
+                let repeat = timing.keepalive / KEEPALIVE_REPEAT;
+                let next = if self.repeats_keepalive { repeat } else { timing.keepalive - repeat };
+                self.timers.set(Timer::Keepalive, now + next);
                 let held = self.held();
                 self.send_unicast(ToManager::Keepalive { counter: now.micros(), held });
             }
