@@ -228,6 +228,12 @@ impl Writer {
         Self(Vec::new())
     }
 
+    /// An empty message with room for `capacity` bytes: one that holds secrets must not grow, for the buffer it grows
+    /// out of is freed as it is.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
     /// The message as written so far.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -21,6 +21,8 @@ use crate::machine::Rejected;
 
 /// The longest path a resync answer carries: the levels of the largest tree.
 const MAX_PATH_KEYS: usize = 31;
+/// Room for the longest answer: nonce, alarm, and a level, a version and a key for each level.
+const MAX_PLAIN: usize = 16 + MAX_DATAGRAM + MAX_PATH_KEYS * (1 + 6 + 32);
 
 /// From a member to its manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +117,7 @@ impl ToMember {
 
     /// The datagram, sealed under the member's unicast key with a fresh random nonce.
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
-        let mut plain = Writer::new();
+        let mut plain = Writer::with_capacity(MAX_PLAIN);
         match self {
             Self::Resync(answer) => {
                 plain.u8(Self::RESYNC).u64(answer.nonce).opaque(&answer.alarm);
@@ -204,7 +206,7 @@ fn open<M>(
     }
     let nonce = reader.array::<NONCE_LEN>()?;
     let aad_len = datagram.len() - reader.remaining();
-    let mut plain = Vec::new();
+    let mut plain = Vec::with_capacity(reader.remaining());
     Aead::new()
         .open(at.key, &nonce, &datagram[..aad_len], reader.rest(), &mut plain)
         .map_err(|_| Rejected::NotAuthentic)?;
