@@ -76,6 +76,10 @@ labels! {
     GroupId => "group-id",
     /// Group or local address from group and subgroup, where there is no server to lease one.
     LocalAddress => "local-address",
+    /// Address on which the nodes of a group find each other.
+    DiscoveryAddress => "discovery-address",
+    /// Hash of a mandate, to know one by that was checked before.
+    MandatePrint => "mandate-print",
     /// Digest of the roster of eligible successors.
     RosterDigest => "roster-digest",
     /// Hash under which an identity stands in a revocation.
@@ -90,6 +94,18 @@ labels! {
     SignCredential => "sign-credential",
     /// Signature of the roster.
     SignRoster => "sign-roster",
+    /// Signature of a revocation; group-wide, so its context names no subgroup.
+    SignRevocation => "sign-revocation",
+    /// Signature by a certificate's key over the manager's signing key.
+    SignMandate => "sign-mandate",
+    /// Signature of a claim to be manager.
+    SignClaim => "sign-claim",
+    /// Signature of a manager's presence on the discovery address.
+    SignPresence => "sign-presence",
+    /// Signature of a starting manager's question.
+    SignQuestion => "sign-question",
+    /// Signature of a manager's farewell.
+    SignFarewell => "sign-farewell",
 
     // Trees of packets.
     /// Leaves and nodes of a Merkle tree over packets.

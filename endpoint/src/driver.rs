@@ -266,7 +266,7 @@ impl<M: Driven> Driver<M> {
         for _ in 1..MAX_BURST {
             let next = match (lane, &self.control) {
                 (Lane::Control, Some(control)) => control.try_recv(room),
-                (Lane::Control, None) => break,
+                (Lane::Control, None) | (Lane::Discovery, _) => break,
                 (Lane::Unicast, _) => self.parts.unicast.try_recv(room),
             };
             let Ok((len, from)) = next else { break };

@@ -291,7 +291,7 @@ impl Gsm {
                 identity: protocol::Revocation::identity_hash(&identity),
                 certificate,
             };
-            self.policy.revoke(revocation);
+            self.policy.revoke(revocation, &*self.signer.0);
             JournalEntry::Evicted { sender, revocation }
         } else {
             JournalEntry::Departed { sender }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{PublicKey, Signer};
 use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
-use protocol::{Domain, Revocation, Roster, RosterVersion, SenderId, policy_digest};
+use protocol::{Domain, Revocation, Roster, RosterVersion, SenderId, SignedRevocation, policy_digest};
 
 /// Who may succeed the manager, and who must never come back.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Policy {
     identities: BTreeSet<[u8; 32]>,
     certificates: BTreeSet<[u8; 32]>,
     /// The revocations in the order in which they came, newest last, for grants.
-    recent: Vec<Revocation>,
+    recent: Vec<SignedRevocation>,
     digest: [u8; 16],
 }
 
@@ -66,11 +66,11 @@ impl Policy {
     }
 
     /// Adds a revocation; it is never taken back.
-    pub(crate) fn revoke(&mut self, revocation: Revocation) {
+    pub(crate) fn revoke(&mut self, revocation: Revocation, signer: &dyn Signer) {
         if self.revocations.insert(revocation) {
             self.identities.insert(revocation.identity);
             self.certificates.insert(revocation.certificate);
-            self.recent.push(revocation);
+            self.recent.push(SignedRevocation::sign(self.domain.group, revocation, signer));
             self.renew_digest();
         }
     }
@@ -82,9 +82,9 @@ impl Policy {
     }
 
     /// The newest revocations, ascending, for a grant.
-    pub(crate) fn newest_revocations(&self) -> Vec<Revocation> {
+    pub(crate) fn newest_revocations(&self) -> Vec<SignedRevocation> {
         let mut newest: Vec<_> = self.recent.iter().rev().take(MAX_GRANT_REVOCATIONS).copied().collect();
-        newest.sort_unstable();
+        newest.sort_unstable_by_key(|signed| signed.revocation);
         newest
     }
 

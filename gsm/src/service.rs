@@ -89,6 +89,7 @@ impl Gsm {
                 Ok(())
             }
             ToManager::Resync { nonce, .. } => self.on_resync(now, from, sender, nonce),
+            ToManager::Revocations { .. } => Err(Rejected::OutOfPlace),
             ToManager::Leave { nonce } => {
                 self.on_leave(now, from, sender, nonce);
                 Ok(())

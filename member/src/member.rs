@@ -174,6 +174,7 @@ impl Member {
                 }
                 self.end(Ending::Left);
             }
+            ToMember::Revocations { .. } => return Err(Rejected::OutOfPlace),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crypto::Suite;
 
 use crate::codec::{Reader, Writer};
+use crate::ids::GroupId;
 use crate::keys::Domain;
 use crate::machine::Rejected;
 
@@ -22,6 +23,24 @@ pub enum DatagramKind {
     ToManager,
     /// Sealed under a unicast key: manager → member.
     ToMember,
+    /// "Who manages this group?": anybody → all, multicast on the discovery address.
+    Find,
+    /// A manager's answer to it: unicast.
+    Reply,
+    /// A member's answer to it while its manager is silent: unicast.
+    Held,
+    /// "I shall manage this group": an eligible node → all, multicast on the discovery address.
+    Claim,
+    /// A manager's alarm for those who are not its members: multicast on the discovery address.
+    Presence,
+    /// "What is the newest you saw of me?": a starting manager → its members, multicast.
+    Question,
+    /// A member's answer to it: unicast.
+    Answer,
+    /// Who was evicted: manager → members, multicast.
+    Revocations,
+    /// "Register with that manager instead": manager → members, multicast.
+    Farewell,
 }
 
 impl DatagramKind {
@@ -33,6 +52,15 @@ impl DatagramKind {
             Self::Nak => 0x03,
             Self::ToManager => 0x04,
             Self::ToMember => 0x05,
+            Self::Find => 0x06,
+            Self::Reply => 0x07,
+            Self::Held => 0x08,
+            Self::Claim => 0x09,
+            Self::Presence => 0x0a,
+            Self::Question => 0x0b,
+            Self::Answer => 0x0c,
+            Self::Revocations => 0x0d,
+            Self::Farewell => 0x0e,
         }
     }
 
@@ -44,6 +72,15 @@ impl DatagramKind {
             0x03 => Some(Self::Nak),
             0x04 => Some(Self::ToManager),
             0x05 => Some(Self::ToMember),
+            0x06 => Some(Self::Find),
+            0x07 => Some(Self::Reply),
+            0x08 => Some(Self::Held),
+            0x09 => Some(Self::Claim),
+            0x0a => Some(Self::Presence),
+            0x0b => Some(Self::Question),
+            0x0c => Some(Self::Answer),
+            0x0d => Some(Self::Revocations),
+            0x0e => Some(Self::Farewell),
             _ => None,
         }
     }
@@ -74,6 +111,19 @@ impl Envelope {
         let suite = Suite::from_code(reader.u16()?).ok_or(Rejected::Suite)?;
         let domain = Domain { suite, group: reader.group()?, subgroup: reader.subgroup()? };
         Ok(Self { kind, domain })
+    }
+
+    /// The group a datagram claims to be for, so that a process with several groups knows whom to hand it to.
+    /// `None` when it is too short to say.
+    pub fn group_of(datagram: &[u8]) -> Option<GroupId> {
+        let (group, _) = datagram.get(4..)?.split_first_chunk::<{ GroupId::LEN }>()?;
+        Some(GroupId::from_bytes(*group))
+    }
+
+    /// Reads the envelope and refuses what is not for the group `ours`, whatever its subgroup.
+    pub fn for_group(datagram: &[u8], ours: GroupId) -> Result<Self, Rejected> {
+        let envelope = Self::parse(datagram)?;
+        if envelope.domain.group == ours { Ok(envelope) } else { Err(Rejected::OtherGroup) }
     }
 
     /// Reads the envelope and refuses what is not for the subgroup `ours`.

@@ -14,12 +14,14 @@ use keytree::Epoch;
 use crate::Instant;
 use crate::alarm::Alarm;
 use crate::budget::Budget;
+use crate::comeback::{Farewell, Question, decode_revocations};
 use crate::envelope::{DatagramKind, Envelope, Verified};
 use crate::ids::StateId;
 use crate::key_update::{UpdatePacket, UpdateRoot, signed_root};
 use crate::keys::Domain;
-use crate::limits::SIGNATURE_CHECKS_PER_SECOND;
+use crate::limits::{MAX_TERM_JUMP, SIGNATURE_CHECKS_PER_SECOND};
 use crate::machine::Rejected;
+use crate::roster::SignedRevocation;
 
 /// Verified datagrams remembered, so that a copy costs one hash.
 const MAX_SEEN: usize = 1_024;
@@ -28,7 +30,17 @@ const MAX_ROOTS: usize = 8;
 /// Prefilter keys remembered: the newest states.
 const MAX_PREFILTERS: usize = 8;
 
-/// Verifies what claims to come from one manager.
+/// Where a state stands towards the start that is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Window {
+    /// It is of that start.
+    Same,
+    /// It is of a later one.
+    Later,
+}
+
+/// Verifies what claims to come from one manager, through all its starts: a higher term signed by the same key is
+/// followed, for the manager came back (DESIGN: start and restart; attack A14 for what is older).
 pub struct Gate {
     domain: Domain,
     manager: PublicKey,
@@ -98,11 +110,14 @@ impl Gate {
         let header = UpdatePacket::header_of(datagram)?;
         // An update leads on from an epoch no earlier than what is held. Checked on both ends: by naming an epoch
         // whose prefilter key is long gone, a stranger would get past the MAC.
-        if !header.state.same_start(self.start) || header.previous < held.unwrap_or(self.start.epoch) {
+        let window = self.window(header.state)?;
+        if window == Window::Same && header.previous < held.unwrap_or(self.start.epoch) {
             return Err(Rejected::Stale);
         }
         let print = self.unseen(datagram)?;
-        if let Some(key) = self.prefilters.get(&header.previous)
+        // The prefilter keys are of the start that is followed; a new start's first updates come without one.
+        if window == Window::Same
+            && let Some(key) = self.prefilters.get(&header.previous)
             && !UpdatePacket::mac_holds(&self.domain, key, datagram)
         {
             return Err(Rejected::BadMac);
@@ -110,6 +125,7 @@ impl Gate {
         let packet = UpdatePacket::decode(&self.domain, datagram)?;
         let root = packet.root(&self.domain).ok_or(Rejected::NotAuthentic)?;
         self.admit_root(now, from, root, &packet)?;
+        self.follow(window, packet.header.state);
         self.remember(print);
         Ok(Verified::new(packet))
     }
@@ -123,13 +139,13 @@ impl Gate {
     ) -> Result<Verified<Alarm>, Rejected> {
         self.expect(DatagramKind::Alarm, datagram)?;
         let (claimed, ..) = Alarm::decode(datagram)?;
-        if !claimed.state.same_start(self.start)
-            || self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest)
-        {
+        let window = self.window(claimed.state)?;
+        if self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest) {
             return Err(Rejected::Stale);
         }
         self.spend(now, from)?;
         let alarm = self.signed_alarm(datagram)?;
+        self.follow(window, alarm.state);
         self.source = Some(from);
         self.newest_alarm = Some((alarm.state, alarm.counter));
         self.know_root(UpdateRoot {
@@ -145,10 +161,91 @@ impl Gate {
     pub fn enclosed_alarm(&mut self, datagram: &[u8]) -> Result<Verified<Alarm>, Rejected> {
         self.expect(DatagramKind::Alarm, datagram)?;
         let alarm = self.signed_alarm(datagram)?;
-        if !alarm.state.same_start(self.start) {
-            return Err(Rejected::Stale);
-        }
+        let window = self.window(alarm.state)?;
+        self.follow(window, alarm.state);
         Ok(alarm)
+    }
+
+    /// Verifies a starting manager's question. That it is asked once and not again by whoever recorded it is for the
+    /// caller to see to: a member answers seldom, and only while its manager is silent.
+    pub fn question(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Question>, Rejected> {
+        self.expect(DatagramKind::Question, datagram)?;
+        self.spend(now, from)?;
+        let question = Question::open(datagram, &self.domain, &self.manager, &*self.verifier)?;
+        question.map(Verified::new).ok_or(Rejected::NotAuthentic)
+    }
+
+    /// Verifies a manager's farewell.
+    pub fn farewell(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Farewell>, Rejected> {
+        self.expect(DatagramKind::Farewell, datagram)?;
+        self.spend(now, from)?;
+        let farewell = Farewell::open(datagram, &self.domain, &self.manager, &*self.verifier)?;
+        farewell.map(Verified::new).ok_or(Rejected::NotAuthentic)
+    }
+
+    /// Verifies revocations that were multicast; `known` says which ones the member holds, for those cost nothing. None
+    /// is given out unless all hold.
+    pub fn revocations(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        known: impl Fn(&SignedRevocation) -> bool,
+        datagram: &[u8],
+    ) -> Result<Verified<Vec<SignedRevocation>>, Rejected> {
+        self.expect(DatagramKind::Revocations, datagram)?;
+        let mut unknown = decode_revocations(datagram)?;
+        unknown.retain(|revocation| !known(revocation));
+        for revocation in &unknown {
+            self.spend(now, from)?;
+            if !revocation.verify(self.domain.group, &self.manager, &*self.verifier) {
+                return Err(Rejected::NotAuthentic);
+            }
+        }
+        Ok(Verified::new(unknown))
+    }
+
+    /// Checks a revocation that came sealed by the manager or in its grant, so that it can be shown to others later.
+    pub fn is_genuine(&self, revocation: &SignedRevocation) -> bool {
+        revocation.verify(self.domain.group, &self.manager, &*self.verifier)
+    }
+
+    /// The start of the manager that is followed, at the epoch from which it was.
+    pub const fn start(&self) -> StateId {
+        self.start
+    }
+
+    /// Whether a state is of the start that is followed or of a later one of the same key.
+    fn window(&self, state: StateId) -> Result<Window, Rejected> {
+        if state.same_start(self.start) {
+            return Ok(Window::Same);
+        }
+        let jump = state.term.0.checked_sub(self.start.term.0);
+        // Within one term there is one start: another inst of it is a clone, and is not followed.
+        if jump.is_some_and(|jump| (1..=MAX_TERM_JUMP).contains(&jump)) {
+            Ok(Window::Later)
+        } else {
+            Err(Rejected::Stale)
+        }
+    }
+
+    /// A signed message named a later start: from here on that one is followed, and nothing older is taken. Its epochs
+    /// count anew, so what was remembered by epoch is forgotten.
+    fn follow(&mut self, window: Window, state: StateId) {
+        if window == Window::Later {
+            self.start = state.at(Epoch(0));
+            self.prefilters.clear();
+            self.newest_alarm = None;
+        }
     }
 
     fn expect(&self, kind: DatagramKind, datagram: &[u8]) -> Result<(), Rejected> {

@@ -1,6 +1,7 @@
 //! The names of things: groups, subgroups, registrations, states.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use crypto::{Label, Suite, hash};
 use keytree::Epoch;
@@ -39,6 +40,17 @@ impl GroupId {
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
+
+    /// The multicast address on which the group's nodes find each other: within 239.192.0.0/14, whatever addresses its
+    /// subgroups use, so that a node needs no address configured.
+    pub fn discovery_ip(&self) -> Ipv4Addr {
+        organization_local(&hash(Suite::Aes256Ctr, Label::DiscoveryAddress, &[&self.0]))
+    }
+}
+
+/// The address within 239.192.0.0/14, the organization-local scope of RFC 2365, that a digest names.
+pub(crate) const fn organization_local(digest: &[u8; 32]) -> Ipv4Addr {
+    Ipv4Addr::new(239, 192 | (digest[0] & 0x03), digest[1], digest[2])
 }
 
 impl fmt::Display for GroupId {
@@ -79,7 +91,8 @@ impl fmt::Debug for Inst {
     }
 }
 
-/// Counts the managerships of one subgroup, from 1. Each start makes a subgroup of its own so far, so nothing raises it.
+/// Counts the managerships of one subgroup, from 1. Every start of a manager is a new one, durable before its first
+/// packet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Term(pub u32);
 

@@ -3,10 +3,12 @@
 //! Node secrets belong to `keytree`; {Kr} and its wrapping keys belong to `data`. Everything here names group, subgroup
 //! and state or start in its context, so no key of one is a key of another.
 
-use crypto::{Label, Secret, Suite, derive};
+use std::net::Ipv4Addr;
+
+use crypto::{Label, Secret, Suite, derive, hash};
 use keytree::RegNo;
 
-use crate::ids::{GroupId, Inst, StateId, SubgroupId};
+use crate::ids::{GroupId, Inst, StateId, SubgroupId, organization_local};
 
 /// The place of a subgroup in every derivation: suite, group, subgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,13 @@ impl Domain {
             confirm_manager: self.of_registration(channel, Label::ConfirmManager, inst, reg_no),
             confirm_member: self.of_registration(channel, Label::ConfirmMember, inst, reg_no),
         }
+    }
+
+    /// The subgroup's multicast address where no server hands one out. Keys, not addresses, separate groups, so two
+    /// that meet only cost traffic.
+    pub fn local_ip(&self) -> Ipv4Addr {
+        let subgroup = self.subgroup.0.to_be_bytes();
+        organization_local(&hash(self.suite, Label::LocalAddress, &[self.group.as_bytes(), &subgroup]))
     }
 
     fn of_state<const N: usize>(&self, key: &Secret<32>, label: Label, state: StateId) -> Secret<N> {

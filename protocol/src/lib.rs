@@ -9,6 +9,8 @@
 mod alarm;
 mod budget;
 mod codec;
+mod comeback;
+pub mod discovery;
 mod envelope;
 mod gate;
 mod ids;
@@ -27,6 +29,7 @@ mod unicast;
 pub use alarm::Alarm;
 pub use budget::Budget;
 pub use codec::{Malformed, Reader, Writer};
+pub use comeback::{Answer, Farewell, Question, encode_revocations};
 pub use envelope::{DatagramKind, Envelope, PROTOCOL_VERSION, Verified};
 pub use gate::Gate;
 pub use ids::{Commit, ConnId, GroupId, Inst, RosterVersion, SenderId, StateId, SubgroupId, Term};
@@ -42,8 +45,8 @@ pub use machine::{
 };
 pub use nak::{ALL_MISSING, ANY_BLOCK, Nak};
 pub use outbox::{MAX_OUTBOX, Outbox};
-pub use registration::{Confirm, Frame, Grant, Join, JoinRole, Refusal, confirmation};
-pub use roster::{Credential, Revocation, Roster, policy_digest};
+pub use registration::{Confirm, Frame, Grant, Handover, Join, JoinRole, Refusal, confirmation};
+pub use roster::{Credential, Revocation, Roster, SignedRevocation, policy_digest};
 pub use time::Instant;
 pub use timers::Timers;
 pub use unicast::{Registration, ResyncAnswer, ToManager, ToMember, claimed_sender};

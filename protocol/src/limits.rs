@@ -11,7 +11,55 @@ pub const MAX_FRAME: usize = 65_536;
 /// The longest identity taken from a certificate, in bytes; no shorter than what `crypto` reads out of one.
 pub const MAX_IDENTITY: usize = 512;
 /// The most revocations a grant lists: the newest ones, within one frame.
-pub const MAX_GRANT_REVOCATIONS: usize = 512;
+pub const MAX_GRANT_REVOCATIONS: usize = 256;
+/// Revocations in one datagram.
+pub const MAX_REVOCATIONS_A_PACKET: usize = 6;
+/// Revocations a node keeps; a manager evicts nobody beyond, for nobody could be told.
+pub const MAX_REVOCATIONS: usize = 65_536;
+/// The longest certificate a mandate carries, in bytes: with an alarm beside it a presence still fits a datagram.
+pub const MAX_MANDATE_CERTIFICATE: usize = 700;
+/// The longest presence, in bytes: a member can pass it on within an answer no longer than the question.
+pub const MAX_PRESENCE: usize = 1_160;
+/// FINDs of one search before an eligible node stands for election.
+pub const FINDS: u32 = 3;
+/// How long each of them waits for answers.
+pub const FIND_WAIT: Duration = Duration::from_millis(300);
+/// The longest random wait before a FIND is answered.
+pub const REPLY_DELAY: Duration = Duration::from_millis(50);
+/// Answers to FIND a node gives in a second, to all together.
+pub const REPLIES_PER_SECOND: u32 = 100;
+/// The longest random wait before a claim.
+pub const CLAIM_BACKOFF: Duration = Duration::from_millis(500);
+/// How long a claim stands before the claimant is manager.
+pub const CLAIM_WINDOW: Duration = Duration::from_secs(1);
+/// How often a claim is sent within its window.
+pub const CLAIMS_SENT: u32 = 3;
+/// How long who withdrew waits for the claimant's presence after its window.
+pub const CLAIMANT_SILENCE: Duration = Duration::from_secs(1);
+/// How long the claims of a claimant are ignored whose presence did not follow.
+pub const CLAIMANT_IGNORED: Duration = Duration::from_secs(60);
+/// Between two presences of a manager.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Managers a searching node remembers unproven.
+pub const MAX_CANDIDATES: usize = 32;
+/// How long an address is not tried again that did not prove to be a manager.
+pub const CANDIDATE_BACKOFF: Duration = Duration::from_secs(60);
+/// Connections to candidates at once.
+pub const MAX_ATTEMPTS: usize = 8;
+/// Between the beginnings of two of them.
+pub const ATTEMPT_STAGGER: Duration = Duration::from_millis(250);
+/// How long one of them may take, TLS included.
+pub const ATTEMPT_DEADLINE: Duration = Duration::from_secs(2);
+/// Checks of certificates a second that discovery may cause at one node.
+pub const CERTIFICATE_CHECKS_PER_SECOND: u32 = 50;
+/// Alarm intervals a starting manager listens before it speaks.
+pub const LISTENING_INTERVALS: u32 = 2;
+/// How long a starting manager waits for answers to its question; it asks three times within.
+pub const QUESTION_WAIT: Duration = Duration::from_millis(400);
+/// Members a starting manager asks, at random.
+pub const MEMBERS_ASKED: u32 = 16;
+/// Terms above the own one that are taken from multicast.
+pub const MAX_TERM_JUMP: u32 = 65_536;
 /// The most eligible members a roster lists.
 pub const MAX_ROSTER: usize = 64;
 /// Successors named in an alarm.
@@ -65,6 +113,9 @@ pub struct Timing {
     pub nak_round: Duration,
     /// The root is replaced at random after this long even if nobody leaves. Default 24 h.
     pub refresh: Duration,
+    /// Without a manager for this long, members stop sending and give their keys up. Default 10 min. Longer keeps a
+    /// group talking whose manager is lost, and lets who was evicted meanwhile read as long.
+    pub t_hard: Duration,
 }
 
 impl Timing {
@@ -102,6 +153,7 @@ impl Default for Timing {
             nak_wait: Duration::from_millis(80),
             nak_round: Duration::from_millis(200),
             refresh: Duration::from_secs(24 * 3600),
+            t_hard: Duration::from_secs(600),
         }
     }
 }

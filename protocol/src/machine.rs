@@ -45,8 +45,10 @@ pub trait Machine {
 pub enum Lane {
     /// The subgroup's control address: key updates, alarms, NAKs.
     Control,
-    /// The node's own unicast port: repair, keepalives, leave.
+    /// The node's own unicast port: repair, keepalives, leave, answers to FIND.
     Unicast,
+    /// The group's discovery address: FIND, claims, presence.
+    Discovery,
 }
 
 /// What happened, from the driver to the machine.
@@ -154,9 +156,9 @@ pub enum DataHint {
 #[must_use = "a transmit that is dropped is never sent"]
 #[derive(Clone, Debug)]
 pub enum Transmit {
-    /// A datagram to the subgroup's control address, within `ttl` hops.
+    /// A datagram to the subgroup's control address or the group's discovery address, within `ttl` hops.
     Multicast {
-        /// The control address.
+        /// The address.
         to: SocketAddr,
         /// How many hops it may go.
         ttl: u8,

@@ -1,4 +1,4 @@
-//! The frames of a registration over TLS (GSM 3.2): JOIN, GRANT, CONFIRM, ADMITTED, or REFUSED.
+//! The frames of a registration over TLS (GSM 3.2): JOIN, GRANT, CONFIRM, ADMITTED, or REFUSED; and of a handover.
 //!
 //! member → manager JOIN; manager → member GRANT with its half of the key confirmation; member → manager CONFIRM with
 //! the other half; the manager makes the join durable and answers ADMITTED. At any point it may say REFUSED instead.
@@ -12,11 +12,11 @@ use keytree::{Degree, RegNo, TreeId};
 use crate::alarm::millis32;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::envelope::{PROTOCOL_VERSION, Verified};
-use crate::ids::{GroupId, SenderId, StateId};
+use crate::ids::{GroupId, SenderId, StateId, SubgroupId};
 use crate::keys::Domain;
 use crate::limits::{MAX_GRANT_REVOCATIONS, Timing};
 use crate::machine::{Peer, Rejected};
-use crate::roster::{Credential, Revocation, Roster};
+use crate::roster::{Credential, Revocation, Roster, SignedRevocation};
 
 /// A frame of the registration exchange.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +31,25 @@ pub enum Frame {
     Admitted,
     /// manager → member: no, and why.
     Refused(Refusal),
+    /// manager → manager: "you are the group's manager, not I; these are shut out."
+    Handover(Handover),
+    /// manager → manager: all of it is durable here.
+    HandoverTaken,
+}
+
+/// What a manager hands to the one it gives way to, in as many frames as it takes (GSM 3.5; DESIGN: partition and merge).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handover {
+    /// The group.
+    pub group: GroupId,
+    /// The subgroup that ends.
+    pub subgroup: SubgroupId,
+    /// Its last state.
+    pub state: StateId,
+    /// Revocations; at most [`MAX_GRANT_REVOCATIONS`] a frame.
+    pub revocations: Vec<Revocation>,
+    /// Whether this is the last frame.
+    pub last: bool,
 }
 
 /// What a node asks for when it registers.
@@ -94,8 +113,8 @@ pub struct Grant {
     pub credential: Credential,
     /// Who may succeed the manager.
     pub roster: Roster,
-    /// The newest revocations, ascending; at most [`MAX_GRANT_REVOCATIONS`].
-    pub revocations: Vec<Revocation>,
+    /// The newest revocations, ascending; at most [`MAX_GRANT_REVOCATIONS`]. What is missing the member asks for.
+    pub revocations: Vec<SignedRevocation>,
     /// Key of the MAC prefilter of `state`. It opens nothing.
     pub prefilter: Secret<32>,
 }
@@ -137,14 +156,14 @@ impl Grant {
             timing: read_timing(reader)?,
             credential: Credential::decode(reader)?,
             roster: Roster::decode(reader)?,
-            revocations: reader.list(MAX_GRANT_REVOCATIONS, "revocations", Revocation::decode)?,
+            revocations: reader.list(MAX_GRANT_REVOCATIONS, "revocations", SignedRevocation::decode)?,
             prefilter: reader.secret()?,
         })
     }
 }
 
 /// The times in the order in which they stand in a grant.
-const fn timings(timing: &Timing) -> [Duration; 11] {
+const fn timings(timing: &Timing) -> [Duration; 12] {
     [
         timing.rekey_interval,
         timing.alarm_interval,
@@ -157,6 +176,7 @@ const fn timings(timing: &Timing) -> [Duration; 11] {
         timing.nak_wait,
         timing.nak_round,
         timing.refresh,
+        timing.t_hard,
     ]
 }
 
@@ -182,6 +202,7 @@ fn read_timing(reader: &mut Reader<'_>) -> Result<Timing, Malformed> {
         nak_wait: next()?,
         nak_round: next()?,
         refresh: next()?,
+        t_hard: next()?,
     })
 }
 
@@ -209,11 +230,14 @@ pub enum Refusal {
     /// The key confirmation did not hold: somebody stands between the two.
     #[error("the key confirmation failed")]
     NotConfirmed,
+    /// The node serves the group and is not its manager now.
+    #[error("this node is not the group's manager now")]
+    NotManager,
 }
 
 impl Refusal {
     /// Every reason, in the order of its code.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotCertified,
         Self::Denied,
         Self::Revoked,
@@ -221,6 +245,7 @@ impl Refusal {
         Self::Full,
         Self::ReadOnly,
         Self::NotConfirmed,
+        Self::NotManager,
     ];
 
     /// Whether asking again without a change by an operator is pointless.
@@ -243,6 +268,17 @@ impl Frame {
     const CONFIRM: u8 = 0x83;
     const ADMITTED: u8 = 0x84;
     const REFUSED: u8 = 0x85;
+    const HANDOVER: u8 = 0x86;
+    const HANDOVER_TAKEN: u8 = 0x87;
+
+    /// The group an opening frame is for, so that one listener serves all groups of a process; `None` for a frame that
+    /// opens nothing.
+    pub fn group_of(bytes: &[u8]) -> Option<GroupId> {
+        let mut reader = Reader::new(bytes);
+        let known =
+            reader.u8().ok()? == PROTOCOL_VERSION && matches!(reader.u8().ok()?, Self::JOIN | Self::HANDOVER);
+        if known { reader.group().ok() } else { None }
+    }
 
     /// The frame's payload.
     pub fn encode(&self) -> Vec<u8> {
@@ -269,6 +305,15 @@ impl Frame {
             }
             Self::Refused(reason) => {
                 writer.u8(Self::REFUSED).u8(reason.code());
+            }
+            Self::Handover(handover) => {
+                writer.u8(Self::HANDOVER).group(handover.group).subgroup(handover.subgroup);
+                writer.state(handover.state);
+                writer.list(&handover.revocations, |writer, revocation| revocation.encode(writer));
+                writer.bool(handover.last);
+            }
+            Self::HandoverTaken => {
+                writer.u8(Self::HANDOVER_TAKEN);
             }
         }
         writer.into_bytes()
@@ -297,6 +342,14 @@ impl Frame {
             Self::CONFIRM => Self::Confirm(Confirm { mac: reader.array()? }),
             Self::ADMITTED => Self::Admitted,
             Self::REFUSED => Self::Refused(Refusal::from_code(reader.u8()?).ok_or(Rejected::Malformed)?),
+            Self::HANDOVER => Self::Handover(Handover {
+                group: reader.group()?,
+                subgroup: reader.subgroup()?,
+                state: reader.state()?,
+                revocations: reader.list(MAX_GRANT_REVOCATIONS, "revocations", Revocation::decode)?,
+                last: reader.bool()?,
+            }),
+            Self::HANDOVER_TAKEN => Self::HandoverTaken,
             _ => return Err(Rejected::Malformed),
         };
         reader.finish()?;

@@ -3,7 +3,7 @@
 use crypto::{Label, PublicKey, Signature, Signer, Suite, Verifier, hash};
 
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{RosterVersion, SenderId};
+use crate::ids::{GroupId, RosterVersion, SenderId};
 use crate::keys::Domain;
 use crate::limits::MAX_ROSTER;
 
@@ -145,6 +145,48 @@ impl Revocation {
     /// Writes one.
     pub fn encode(&self, writer: &mut Writer) {
         writer.bytes(&self.identity).bytes(&self.certificate);
+    }
+}
+
+/// A revocation with its manager's word for it, so that whoever holds it can show it to others: members to a manager
+/// that came back from an older store, above all.
+///
+/// Group-wide: it names no subgroup, and the manager that takes one over from another signs it anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignedRevocation {
+    /// Who must never get a key again.
+    pub revocation: Revocation,
+    /// The manager's signature over it and the group.
+    pub signature: Signature,
+}
+
+impl SignedRevocation {
+    /// Signs a revocation for the group.
+    pub fn sign(group: GroupId, revocation: Revocation, signer: &dyn Signer) -> Self {
+        Self { revocation, signature: signer.sign(&Self::message(group, &revocation)) }
+    }
+
+    /// Whether `manager` signed it for the group. A wrong yes would shut somebody out at a stranger's word.
+    pub fn verify(&self, group: GroupId, manager: &PublicKey, verifier: &dyn Verifier) -> bool {
+        verifier.verify(manager, &Self::message(group, &self.revocation), &self.signature)
+    }
+
+    fn message(group: GroupId, revocation: &Revocation) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.text(Label::SignRevocation.as_str()).group(group);
+        revocation.encode(&mut writer);
+        writer.into_bytes()
+    }
+
+    /// Reads one.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { revocation: Revocation::decode(reader)?, signature: Signature(reader.array()?) })
+    }
+
+    /// Writes one.
+    pub fn encode(&self, writer: &mut Writer) {
+        self.revocation.encode(writer);
+        writer.bytes(&self.signature.0);
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a member and its manager say to each other under the member's unicast key: keepalive, resync, leave.
+//! What a member and its manager say to each other under the member's unicast key: keepalive, resync, leave,
+//! and the revocations a member missed.
 //!
 //! | field | bytes | meaning |
 //! |---|---|---|
@@ -16,8 +17,9 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::envelope::{DatagramKind, Envelope, Verified};
 use crate::ids::{SenderId, StateId};
 use crate::keys::Domain;
-use crate::limits::MAX_DATAGRAM;
+use crate::limits::{MAX_DATAGRAM, MAX_REVOCATIONS_A_PACKET};
 use crate::machine::Rejected;
+use crate::roster::SignedRevocation;
 
 /// The longest path a resync answer carries: the levels of the largest tree.
 const MAX_PATH_KEYS: usize = 31;
@@ -47,6 +49,13 @@ pub enum ToManager {
         /// Echoed by the answer.
         nonce: u64,
     },
+    /// "I do not know everybody who was evicted." At most once a [`crate::limits::RESYNC_INTERVAL`].
+    Revocations {
+        /// Grows with every request of this registration; echoed by the answers.
+        nonce: u64,
+        /// How many of the manager's list the member has already, in the manager's order.
+        from: u32,
+    },
 }
 
 /// From a manager to one member.
@@ -58,6 +67,15 @@ pub enum ToMember {
     LeaveTaken {
         /// From the request.
         nonce: u64,
+    },
+    /// A part of the list of revocations; a long list takes several requests.
+    Revocations {
+        /// From the request.
+        nonce: u64,
+        /// The place of the first one in the manager's list.
+        from: u32,
+        /// At most [`crate::limits::MAX_REVOCATIONS_A_PACKET`]; fewer, and the list ends here.
+        revocations: Vec<SignedRevocation>,
     },
 }
 
@@ -76,6 +94,7 @@ impl ToManager {
     const KEEPALIVE: u8 = 1;
     const RESYNC: u8 = 2;
     const LEAVE: u8 = 3;
+    const REVOCATIONS: u8 = 4;
 
     /// The datagram, sealed under the member's unicast key with a fresh random nonce.
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
@@ -88,6 +107,7 @@ impl ToManager {
                 plain.u8(Self::RESYNC).u64(*nonce).option(held.as_ref(), put_state)
             }
             Self::Leave { nonce } => plain.u8(Self::LEAVE).u64(*nonce),
+            Self::Revocations { nonce, from } => plain.u8(Self::REVOCATIONS).u64(*nonce).u32(*from),
         };
         seal(DatagramKind::ToManager, at, plain.into_bytes(), rng)
     }
@@ -104,6 +124,7 @@ impl ToManager {
             }
             Self::RESYNC => Self::Resync { nonce: reader.u64()?, held: reader.option(Reader::state)? },
             Self::LEAVE => Self::Leave { nonce: reader.u64()? },
+            Self::REVOCATIONS => Self::Revocations { nonce: reader.u64()?, from: reader.u32()? },
             _ => return Err(Malformed::Invalid("unicast message")),
         };
         reader.finish()?;
@@ -114,6 +135,7 @@ impl ToManager {
 impl ToMember {
     const RESYNC: u8 = 1;
     const LEAVE_TAKEN: u8 = 2;
+    const REVOCATIONS: u8 = 3;
 
     /// The datagram, sealed under the member's unicast key with a fresh random nonce.
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
@@ -126,6 +148,10 @@ impl ToMember {
                 })
             }
             Self::LeaveTaken { nonce } => plain.u8(Self::LEAVE_TAKEN).u64(*nonce),
+            Self::Revocations { nonce, from, revocations } => {
+                plain.u8(Self::REVOCATIONS).u64(*nonce).u32(*from);
+                plain.list(revocations, |writer, revocation| revocation.encode(writer))
+            }
         };
         seal(DatagramKind::ToMember, at, plain.into_bytes(), rng)
     }
@@ -147,6 +173,15 @@ impl ToMember {
                 })?,
             }),
             Self::LEAVE_TAKEN => Self::LeaveTaken { nonce: reader.u64()? },
+            Self::REVOCATIONS => Self::Revocations {
+                nonce: reader.u64()?,
+                from: reader.u32()?,
+                revocations: reader.list(
+                    MAX_REVOCATIONS_A_PACKET,
+                    "revocations",
+                    SignedRevocation::decode,
+                )?,
+            },
             _ => return Err(Malformed::Invalid("unicast message")),
         };
         reader.finish()?;

@@ -203,6 +203,7 @@ const fn refusal_word(why: Refusal) -> &'static str {
         Refusal::Full => "full",
         Refusal::ReadOnly => "read_only",
         Refusal::NotConfirmed => "not_confirmed",
+        Refusal::NotManager => "not_manager",
     }
 }
 

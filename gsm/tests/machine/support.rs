@@ -195,7 +195,7 @@ impl Manager {
     pub(crate) fn answers(&self, to: &Offered) -> Vec<ResyncAnswer> {
         let answer = |message| match message {
             ToMember::Resync(answer) => Some(answer),
-            ToMember::LeaveTaken { .. } => None,
+            ToMember::LeaveTaken { .. } | ToMember::Revocations { .. } => None,
         };
         self.unicasts(to).into_iter().filter_map(answer).collect()
     }

@@ -33,7 +33,7 @@ fn the_frames_are_those_of_the_code() {
     let page: Vec<_> =
         protocol_table("frames").into_iter().map(|row| (number(&row[0]), row[1].clone())).collect();
     assert_eq!(page, code);
-    assert_eq!(page.len(), 5);
+    assert_eq!(page.len(), 7);
 }
 
 #[test]
@@ -87,12 +87,19 @@ fn the_sealed_messages_are_those_of_the_code() {
     let mut rng = ChaCha12Rng::seed_from_u64(5);
     let held = Some(StateId { term: Term(1), inst: Inst(2), epoch: Epoch(3) });
     let answer = ResyncAnswer { nonce: 1, alarm: vec![6; 9], path: Vec::new() };
+    let revocations = Vec::new();
     let sent = [
         ("ToManager", "Keepalive", ToManager::Keepalive { counter: 1, held }.seal(&at, &mut rng)),
         ("ToManager", "Resync", ToManager::Resync { nonce: 1, held }.seal(&at, &mut rng)),
         ("ToManager", "Leave", ToManager::Leave { nonce: 1 }.seal(&at, &mut rng)),
+        ("ToManager", "Revocations", ToManager::Revocations { nonce: 1, from: 0 }.seal(&at, &mut rng)),
         ("ToMember", "Resync", ToMember::Resync(answer).seal(&at, &mut rng)),
         ("ToMember", "LeaveTaken", ToMember::LeaveTaken { nonce: 1 }.seal(&at, &mut rng)),
+        (
+            "ToMember",
+            "Revocations",
+            ToMember::Revocations { nonce: 1, from: 0, revocations }.seal(&at, &mut rng),
+        ),
     ];
     let rows = protocol_table("unicast messages");
     assert_eq!(rows.len(), sent.len());

@@ -32,6 +32,7 @@ fn the_default_times_are_those_of_the_code_in_the_order_of_the_grant() {
         nak_wait,
         nak_round,
         refresh,
+        t_hard,
     } = Timing::default();
     let code = [
         ("rekey_interval", rekey_interval),
@@ -45,6 +46,7 @@ fn the_default_times_are_those_of_the_code_in_the_order_of_the_grant() {
         ("nak_wait", nak_wait),
         ("nak_round", nak_round),
         ("refresh", refresh),
+        ("t_hard", t_hard),
     ];
     let page: Vec<_> =
         protocol_table("times").into_iter().map(|row| (row[0].clone(), duration(&row[1]))).collect();

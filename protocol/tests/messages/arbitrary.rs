@@ -13,8 +13,8 @@ use proptest::test_runner::RngSeed;
 use protocol::limits::{MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
 use protocol::{
     Alarm, Body, Confirm, Credential, Domain, Epoch, Frame, Grant, GroupId, Inst, Join, JoinRole, Nak,
-    Refusal, RegNo, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, StateId, SubgroupId, Term,
-    Timing, ToManager, ToMember, UpdateHeader, Version,
+    Refusal, RegNo, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation, StateId,
+    SubgroupId, Term, Timing, ToManager, ToMember, UpdateHeader, Version,
 };
 
 /// The same cases in every run, unless the environment (`PROPTEST_CASES`, `PROPTEST_RNG_SEED`) says otherwise.
@@ -77,7 +77,7 @@ fn millis(most: u32) -> impl Strategy<Value = Duration> {
 }
 
 fn timing() -> impl Strategy<Value = Timing> {
-    vec(millis(u32::MAX), 11).prop_map(|times| Timing {
+    vec(millis(u32::MAX), 12).prop_map(|times| Timing {
         rekey_interval: times[0],
         alarm_interval: times[1],
         silence: times[2],
@@ -89,6 +89,7 @@ fn timing() -> impl Strategy<Value = Timing> {
         nak_wait: times[8],
         nak_round: times[9],
         refresh: times[10],
+        t_hard: times[11],
     })
 }
 
@@ -117,12 +118,15 @@ pub(crate) fn revocation() -> impl Strategy<Value = Revocation> {
     any::<([u8; 32], [u8; 32])>().prop_map(|(identity, certificate)| Revocation { identity, certificate })
 }
 
-fn revocations() -> impl Strategy<Value = Vec<Revocation>> {
+fn revocations() -> impl Strategy<Value = Vec<SignedRevocation>> {
     prop_oneof![
         15 => btree_set(revocation(), 0..8),
         1 => btree_set(revocation(), MAX_GRANT_REVOCATIONS..=MAX_GRANT_REVOCATIONS),
     ]
-    .prop_map(|set| set.into_iter().collect())
+    .prop_map(|set| {
+        let signed = |revocation| SignedRevocation { revocation, signature: Signature([7; 64]) };
+        set.into_iter().map(signed).collect()
+    })
 }
 
 fn grant() -> impl Strategy<Value = Grant> {

@@ -6,8 +6,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use protocol::limits::{MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
 use protocol::{
-    Body, Epoch, Frame, Reader, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SubgroupId,
-    ToMember, UpdateHeader, Version, Writer,
+    Body, Epoch, Frame, Reader, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation,
+    SubgroupId, ToMember, UpdateHeader, Version, Writer,
 };
 
 use super::arbitrary;
@@ -51,10 +51,12 @@ fn a_roster_out_of_order_or_with_one_member_twice_is_refused() {
 fn a_grant_with_more_revocations_than_its_limit_is_refused() {
     let mut frame = one(arbitrary::frame().prop_filter("a grant", |frame| matches!(frame, Frame::Grant(..))));
     let Frame::Grant(grant, _) = &mut frame else { unreachable!() };
-    grant.revocations = vec![Revocation { identity: [1; 32], certificate: [2; 32] }; MAX_GRANT_REVOCATIONS];
+    let revocation = Revocation { identity: [1; 32], certificate: [2; 32] };
+    let signed = SignedRevocation { revocation, signature: Signature([3; 64]) };
+    grant.revocations = vec![signed; MAX_GRANT_REVOCATIONS];
     assert!(reencode(Kind::Frame, &frame.encode()).is_some());
     let Frame::Grant(grant, _) = &mut frame else { unreachable!() };
-    grant.revocations.push(Revocation { identity: [3; 32], certificate: [2; 32] });
+    grant.revocations.push(signed);
     assert!(reencode(Kind::Frame, &frame.encode()).is_none());
 }
 
