@@ -7,10 +7,12 @@
 //!
 //! The engine here is [`MemoryStore`]. It loses everything at a restart and says so ([`StoreKind::Memory`]).
 
+mod dirs;
 mod error;
 mod memory;
 mod store;
 
+pub use dirs::StateDirs;
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use store::{Loaded, Record, Snapshot, Store, StoreKind};
+pub use store::{Health, Loaded, Record, Snapshot, Store, StoreKind};

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::{Loaded, Record, Snapshot, Store, StoreError, StoreKind};
+use crate::{Health, Loaded, Record, Snapshot, Store, StoreError, StoreKind};
 
 /// Keeps everything in this process and nothing beyond it.
 ///
@@ -39,7 +39,8 @@ impl Store for MemoryStore {
     }
 
     async fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(self.held.clone())
+        let health = if self.last().is_some() { Health::Whole } else { Health::Fresh };
+        Ok(Loaded { health, ..self.held.clone() })
     }
 
     async fn compact(&mut self, snapshot: Snapshot) -> Result<(), StoreError> {
@@ -103,7 +104,10 @@ mod tests {
         let snapshot = Snapshot { upto: 2, bytes: vec![0xAA] };
         store.compact(snapshot.clone()).await.unwrap();
         let loaded = store.load().await.unwrap();
-        assert_eq!(loaded, Loaded { snapshot: Some(snapshot), records: vec![record(3)] });
+        assert_eq!(
+            loaded,
+            Loaded { snapshot: Some(snapshot), records: vec![record(3)], health: Health::Whole }
+        );
         store.append(&[record(4)]).await.unwrap();
     }
 

@@ -24,13 +24,83 @@ pub struct Snapshot {
     pub bytes: Vec<u8>,
 }
 
-/// What a store held when it was opened: the newest snapshot, and every later record in order without a gap.
+/// What a store held when it was opened: the newest snapshot, and the later records in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// The newest snapshot, if one was ever made.
     pub snapshot: Option<Snapshot>,
-    /// The records after it, ascending and contiguous.
+    /// The records after it, ascending. Numbers are missing only where a store once lost something, said so, and went
+    /// on above what it had lost.
     pub records: Vec<Record>,
+    /// Whether this is all that was ever acknowledged.
+    pub health: Health,
+}
+
+impl Loaded {
+    /// The newest commit that was read back; 0 if there is none.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let newest = self.records.last().map(|record| record.commit);
+        newest.or_else(|| self.snapshot.as_ref().map(|snapshot| snapshot.upto)).unwrap_or(0)
+    }
+
+    /// The number the next record must have: above all that was read back and above all that is known to have been
+    /// acknowledged, so that no number ever stands for two records.
+    #[must_use]
+    pub fn next_commit(&self) -> u64 {
+        let anchored = match self.health {
+            Health::Behind { anchored, .. } | Health::Damaged { anchored, .. } => anchored,
+            Health::Fresh | Health::Whole => 0,
+        };
+        self.held().max(anchored).saturating_add(1)
+    }
+}
+
+/// What a store can say of itself after [`Store::load`].
+///
+/// With [`Behind`](Self::Behind) and [`Damaged`](Self::Damaged) evictions may be missing: whoever resumes from such a
+/// store must ask others what it has forgotten before it admits anybody. The store itself goes on working: the next
+/// [`append`](Store::append) takes [`Loaded::next_commit`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing was ever stored here.
+    #[default]
+    Fresh,
+    /// Everything that was acknowledged is here and is what was written.
+    Whole,
+    /// What is here is good but older than what was acknowledged: somebody put an old copy back, or the medium lost
+    /// its newest part without a sign.
+    Behind {
+        /// The newest commit that is here; 0 if there is none.
+        held: u64,
+        /// The newest commit that was acknowledged.
+        anchored: u64,
+    },
+    /// Something is not what was written. What is handed back is what could still be verified: the snapshot, and the
+    /// records after it up to the first that is not good.
+    Damaged {
+        /// What is wrong, for the log and for `status`.
+        what: String,
+        /// The newest commit that is here; 0 if there is none.
+        held: u64,
+        /// The newest commit known to have been acknowledged; 0 if even that is not known any more.
+        anchored: u64,
+    },
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("fresh"),
+            Self::Whole => f.write_str("whole"),
+            Self::Behind { held, anchored } => {
+                write!(f, "behind: record {anchored} was acknowledged, {held} is the newest here")
+            }
+            Self::Damaged { what, held, .. } => {
+                write!(f, "damaged: {what}; read back up to record {held}")
+            }
+        }
+    }
 }
 
 /// Which engine keeps the records, for `status` and for whoever must know what a restart costs.
@@ -39,6 +109,8 @@ pub struct Loaded {
 pub enum StoreKind {
     /// Kept in this process only: a restart forgets every member.
     Memory,
+    /// On this machine's disk, sealed.
+    Sled,
 }
 
 impl StoreKind {
@@ -47,6 +119,7 @@ impl StoreKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Sled => "sled",
         }
     }
 
@@ -57,6 +130,7 @@ impl StoreKind {
     pub const fn survives_restart(self) -> bool {
         match self {
             Self::Memory => false,
+            Self::Sled => true,
         }
     }
 }
@@ -70,11 +144,14 @@ pub trait Store: Send {
     /// Makes `records` safe, all of them or none, and returns only then.
     ///
     /// Called with at least one record, ascending and contiguous with what went before; the first record of an empty
-    /// store may have any number. On `Err` nothing counts as stored and the caller may repeat the same call, so an
+    /// store may have any number, and the first one after a load that was `Behind` or `Damaged` may have any from
+    /// [`Loaded::next_commit`] on. On `Err` nothing counts as stored and the caller may repeat the same call, so an
     /// engine that cannot tell how far a failed write came must overwrite by commit number.
     async fn append(&mut self, records: &[Record]) -> Result<(), StoreError>;
 
-    /// Reads everything back. Called once, before the first `append`. Changes nothing.
+    /// Reads everything back. Called once, before the first `append`. Nothing that can be read is changed; an engine may
+    /// put aside what it found damaged. `Err` means that nothing is known of the state (no such key, a disk that
+    /// cannot be read), not that there is none.
     async fn load(&mut self) -> Result<Loaded, StoreError>;
 
     /// Replaces every record up to `snapshot.upto` by the snapshot.
