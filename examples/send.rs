@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use conclave::{Credentials, Group, Interface, JoinError, MemberOptions, Threads};
+use conclave::{Credentials, Group, Host, HostOptions, Interface, JoinError, MemberOptions, Threads};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -14,14 +14,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [group, manager, interface, certificate, key, ca] = &arguments[..] else {
         return Err("usage: send GROUP HOST:PORT INTERFACE CERTIFICATE KEY CA".into());
     };
-    let options = MemberOptions {
-        group: group.clone(),
+    let options = HostOptions {
         credentials: Credentials::load(Path::new(certificate), Path::new(key), Path::new(ca))?,
-        gsm: tokio::net::lookup_host(manager).await?.collect(),
         interface: Interface::resolve(interface)?,
+        port: 0,
+        control_port: 0,
+        data_port: 0,
     };
+    let gsm = tokio::net::lookup_host(manager).await?.collect();
     let threads = Threads::start()?;
-    let mut group = Group::join(&threads, options)?;
+    let host = Host::open(&threads, options).await?;
+    let mut group = Group::join(&host, MemberOptions { group: group.clone(), gsm })?;
     loop {
         match group.joined().await {
             Ok(place) => break eprintln!("joined at {}", place.manager),

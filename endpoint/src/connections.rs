@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 
-use crate::tls::{Connection, Frames, TlsConfig, connect};
+use crate::tls::{Frames, TlsConfig, TlsPeer, connect};
 
 /// Frames that may wait for one peer. A registration has two a side; who cannot take them is closed, not waited for.
 const MAX_QUEUED_FRAMES: usize = 16;
@@ -52,10 +52,9 @@ impl Connections {
     }
 
     /// Takes over a connection that the listener let in, and gives it a number.
-    pub(crate) fn accepted(&mut self, connection: Connection) -> (ConnId, Peer) {
+    pub(crate) fn accepted(&mut self, frames: Frames, peer: TlsPeer) -> (ConnId, Peer) {
         let conn = ConnId(self.next_accepted);
         self.next_accepted += 2;
-        let (frames, peer) = connection.into_frames();
         let outgoing = self.enlist(conn);
         let (tls, told) = (self.tls.clone(), self.told.clone());
         self.runtime.spawn(async move { pump(frames, conn, outgoing, &tls, &told).await });

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::connections::{Connections, Told};
+use crate::host::{Letter, Seat};
+use crate::listener::Arrival;
 use crate::sockets::{Interface, MulticastSocket, UnicastSocket};
 use crate::store_thread::{StoreReport, StoreThread};
-use crate::tls::Connection;
 
 /// Datagrams taken in one turn of the loop, so that a flood cannot keep timers and requests waiting.
 const MAX_BURST: usize = 64;
-/// Room for two of the longest datagrams UDP carries: one for each of the two sockets waited on. A key update packet may
-/// be as large as its manager's configuration says.
-const RECEIVE_BUFFER: usize = 2 * 65_536;
+/// Room for the longest datagram UDP carries. A key update packet may be as large as its manager's configuration says.
+const RECEIVE_BUFFER: usize = 65_536;
 /// Requests of applications and operators that may wait.
 const MAX_REQUESTS: usize = 64;
 
@@ -52,6 +52,11 @@ pub trait Driven: Machine<Event: Clone + Send + 'static> + Send + 'static {
     /// Where the machine listens from its start on, if it needs no event for it.
     fn listens_at_start(&self) -> Option<Listen> {
         None
+    }
+
+    /// Whether it takes registrations now: whether it is a manager. Asked after every turn, so it may change.
+    fn accepts(&self) -> bool {
+        false
     }
 }
 
@@ -115,11 +120,12 @@ pub struct DriverCounters {
 pub(crate) struct Parts<M: Driven> {
     pub(crate) machine: M,
     pub(crate) interface: Interface,
-    pub(crate) unicast: UnicastSocket,
+    /// The host's, shared with its other groups: for sending.
+    pub(crate) unicast: Arc<UnicastSocket>,
+    /// What comes for this group by the host's sockets.
+    pub(crate) seat: Seat,
     pub(crate) connections: Connections,
     pub(crate) told: mpsc::Receiver<Told>,
-    /// Connections from the listener, for a machine that has one.
-    pub(crate) accepted: Option<mpsc::Receiver<Connection>>,
     /// The journal, for a machine that keeps one.
     pub(crate) store: Option<(StoreThread, mpsc::Receiver<StoreReport>)>,
     pub(crate) hints: mpsc::Receiver<DataHint>,
@@ -149,8 +155,9 @@ enum Woken<M> {
     Store(Option<StoreReport>),
     Request(Option<Request<M>>),
     Told(Told),
-    Accepted(Connection),
-    Datagram(Lane, usize, SocketAddr),
+    Accepted(Box<Arrival>),
+    Control(usize, SocketAddr),
+    Letter(Letter),
     Hint(DataHint),
     Nothing,
     Stop,
@@ -197,7 +204,6 @@ impl<M: Driven> Driver<M> {
     async fn wait(&mut self, stop: &CancellationToken) -> Woken<M> {
         let deadline = self.parts.machine.poll_timeout();
         let (clock, control) = (self.clock, self.control.as_ref());
-        let (head, tail) = self.buffer.split_at_mut(RECEIVE_BUFFER / 2);
         tokio::select! {
             biased;
             () = stop.cancelled() => Woken::Stop,
@@ -205,9 +211,15 @@ impl<M: Driven> Driver<M> {
             report = reported(&mut self.parts.store) => Woken::Store(report),
             request = self.requests.recv() => Woken::Request(request),
             Some(told) = self.parts.told.recv() => Woken::Told(told),
-            received = heard(control, head) => datagram(Lane::Control, received),
-            received = self.parts.unicast.recv(tail) => datagram(Lane::Unicast, received),
-            Some(connection) = accepted(&mut self.parts.accepted) => Woken::Accepted(connection),
+            received = heard(control, &mut self.buffer) => match received {
+                Ok((len, from)) => Woken::Control(len, from),
+                Err(error) => {
+                    tracing::debug!(%error, "a socket reported an error");
+                    Woken::Nothing
+                }
+            },
+            Some(letter) = self.parts.seat.inbox.recv() => Woken::Letter(letter),
+            Some(arrival) = self.parts.seat.arrivals.recv() => Woken::Accepted(Box::new(arrival)),
             Some(hint) = self.parts.hints.recv() => Woken::Hint(hint),
         }
     }
@@ -234,13 +246,9 @@ impl<M: Driven> Driver<M> {
             }
             Woken::Request(Some(request)) => request(&mut self.parts.machine, now),
             Woken::Told(told) => self.on_told(now, told),
-            Woken::Accepted(connection) => {
-                let (conn, peer) = self.parts.connections.accepted(connection);
-                if !self.offer(now, Input::Accepted { conn, peer }) {
-                    self.parts.connections.close(conn);
-                }
-            }
-            Woken::Datagram(lane, len, from) => self.on_datagrams(now, lane, len, from),
+            Woken::Accepted(arrival) => self.on_arrival(now, *arrival),
+            Woken::Control(len, from) => self.on_control(now, len, from),
+            Woken::Letter(letter) => self.on_letters(now, &letter),
             Woken::Hint(hint) => self.input(now, Input::Hint(hint)),
             Woken::Request(None) | Woken::Nothing | Woken::Stop => {}
         }
@@ -257,22 +265,41 @@ impl<M: Driven> Driver<M> {
         }
     }
 
+    /// Hands in a connection, and with it the frame that brought it here.
+    fn on_arrival(&mut self, now: Instant, arrival: Arrival) {
+        let Arrival { frames, peer, first } = arrival;
+        let (conn, peer) = self.parts.connections.accepted(frames, peer);
+        if self.offer(now, Input::Accepted { conn, peer }) {
+            self.input(now, Input::Frame { conn, bytes: &first });
+        } else {
+            self.parts.connections.close(conn);
+        }
+    }
+
     /// Hands in the datagram that woke the loop and the rest of its burst.
-    fn on_datagrams(&mut self, now: Instant, lane: Lane, len: usize, from: SocketAddr) {
+    fn on_control(&mut self, now: Instant, len: usize, from: SocketAddr) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let (head, tail) = buffer.split_at_mut(RECEIVE_BUFFER / 2);
-        let room = if lane == Lane::Control { head } else { tail };
-        self.input(now, Input::Datagram { lane, from, bytes: &room[..len] });
-        for _ in 1..MAX_BURST {
-            let next = match (lane, &self.control) {
-                (Lane::Control, Some(control)) => control.try_recv(room),
-                (Lane::Control, None) | (Lane::Discovery, _) => break,
-                (Lane::Unicast, _) => self.parts.unicast.try_recv(room),
-            };
+        let mut next = Ok((len, from));
+        for _ in 0..MAX_BURST {
             let Ok((len, from)) = next else { break };
-            self.input(now, Input::Datagram { lane, from, bytes: &room[..len] });
+            self.input(now, Input::Datagram { lane: Lane::Control, from, bytes: &buffer[..len] });
+            let Some(control) = &self.control else { break };
+            next = control.try_recv(&mut buffer);
         }
         self.buffer = buffer;
+    }
+
+    /// The same for what was unicast.
+    fn on_letters(&mut self, now: Instant, first: &Letter) {
+        let deliver = |driver: &mut Self, letter: &Letter| {
+            let (from, bytes) = (letter.from, &letter.bytes);
+            driver.input(now, Input::Datagram { lane: Lane::Unicast, from, bytes });
+        };
+        deliver(self, first);
+        for _ in 1..MAX_BURST {
+            let Some(letter) = self.parts.seat.inbox.try_recv() else { return };
+            deliver(self, &letter);
+        }
     }
 
     fn input(&mut self, now: Instant, input: Input<'_>) {
@@ -308,6 +335,7 @@ impl<M: Driven> Driver<M> {
         while let Some(event) = self.parts.machine.poll_event() {
             self.on_event(event);
         }
+        self.parts.seat.accept(self.parts.machine.accepts());
     }
 
     async fn transmit(&mut self, transmit: Transmit) {
@@ -370,27 +398,10 @@ async fn reported(store: &mut Option<(StoreThread, mpsc::Receiver<StoreReport>)>
     }
 }
 
-async fn accepted(listener: &mut Option<mpsc::Receiver<Connection>>) -> Option<Connection> {
-    match listener {
-        Some(listener) => listener.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn heard(control: Option<&MulticastSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
     match control {
         Some(control) => control.recv(buffer).await,
         None => std::future::pending().await,
-    }
-}
-
-fn datagram<M>(lane: Lane, received: std::io::Result<(usize, SocketAddr)>) -> Woken<M> {
-    match received {
-        Ok((len, from)) => Woken::Datagram(lane, len, from),
-        Err(error) => {
-            tracing::debug!(%error, "a socket reported an error");
-            Woken::Nothing
-        }
     }
 }
 

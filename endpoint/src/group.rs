@@ -13,13 +13,11 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
+use crate::host::{Host, StartError};
 use crate::node::{Begun, Node, NodeKeys, Setup, system_randomness};
 use crate::pki::{Credentials, PkiError};
 use crate::receiving::Message;
 use crate::sending::{SendError, Sending, SentAs};
-use crate::sockets::{Interface, InterfaceError, SocketError, UnicastSocket};
-use crate::threads::Threads;
-use crate::tls::{TlsConfig, TlsConfigError};
 
 /// How long [`Group::leave`] waits for the manager's word.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -40,49 +38,12 @@ impl Driven for Member {
 }
 
 /// What a member is started with.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MemberOptions {
     /// The group's name.
     pub group: String,
-    /// Certificate, key and authority.
-    pub credentials: Credentials,
     /// Registrars to try in order.
     pub gsm: Vec<SocketAddr>,
-    /// The network interface.
-    pub interface: Interface,
-}
-
-/// Why a node could not be started. All of it is found before anything is sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The credentials are of no use.
-    #[error(transparent)]
-    Credentials(#[from] PkiError),
-    /// TLS cannot be set up with them.
-    #[error(transparent)]
-    Tls(#[from] TlsConfigError),
-    /// No such network interface.
-    #[error(transparent)]
-    Interface(#[from] InterfaceError),
-    /// A UDP socket could not be set up.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The registrar's TCP port could not be opened.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The kernel's answer.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-    /// A setting is out of its range.
-    #[error("{0}")]
-    Setting(String),
 }
 
 /// A group as an application sees it: messages in, messages out; keys come and go unseen.
@@ -124,8 +85,8 @@ pub enum JoinError {
 impl Group {
     /// Starts a member and begins to look for the group's manager. It returns at once; [`Group::joined`] waits until
     /// the node is in. Called within any tokio runtime.
-    pub fn join(threads: &Threads, options: MemberOptions) -> Result<Self, StartError> {
-        Self::join_as(threads, options, |member| member)
+    pub fn join(host: &Host, options: MemberOptions) -> Result<Self, StartError> {
+        Self::join_as(host, options, |member| member)
     }
 }
 
@@ -133,29 +94,23 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
     /// Like [`Group::join`], with the member inside another machine, for a program that looks into it (the
     /// demonstration's adversary does).
     pub fn join_as(
-        threads: &Threads,
+        host: &Host,
         options: MemberOptions,
         wrap: impl FnOnce(Member) -> M,
     ) -> Result<Self, StartError> {
+        let (group, seat) = host.seat(&options.group)?;
         let keys = NodeKeys::generate();
         let config = MemberConfig {
-            group: group_id(&options.group, &options.credentials)?,
+            group,
             registrars: options.gsm,
             signing: keys.signing.public_key(),
             exchange: keys.exchange,
             verifier: Arc::new(Ed25519Verifier),
         };
-        let group = config.group;
-        let tls = TlsConfig::new(&options.credentials)?;
-        let unicast = {
-            let control = threads.control();
-            let _control = control.enter();
-            UnicastSocket::bind(&options.interface, 0)?
-        };
         let mut member = Member::new(config, system_randomness());
         member.join(Clock.now());
-        let setup = Setup { tls, interface: options.interface, unicast, accepted: None, store: None };
-        let Begun { node, messages, events } = Node::start(threads, setup, wrap(member), group)?;
+        let setup = Setup { group, seat, store: None };
+        let Begun { node, messages, events } = Node::start(host, setup, wrap(member));
         Ok(Self { node, messages, events, place: None })
     }
 

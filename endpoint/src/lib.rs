@@ -6,6 +6,7 @@ mod clock;
 mod connections;
 mod driver;
 mod group;
+mod host;
 mod listener;
 mod manager;
 mod node;
@@ -20,8 +21,9 @@ mod tls;
 
 pub use clock::{Clock, unix_now};
 pub use driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
-pub use group::{Group, GroupHandle, JoinError, MemberOptions, StartError, group_id};
-pub use listener::{AdmissionCounters, AdmissionLimits, AdmissionSnapshot, Listener};
+pub use group::{Group, GroupHandle, JoinError, MemberOptions, group_id};
+pub use host::{DEFAULT_CONTROL_PORT, DEFAULT_DATA_PORT, Host, HostOptions, StartError, StraySnapshot};
+pub use listener::{AdmissionCounters, AdmissionSnapshot};
 pub use manager::{Manager, ManagerError, ManagerHandle, ManagerOptions};
 pub use pki::{
     Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,

@@ -1,4 +1,5 @@
-//! The registrar's door: takes TCP connections, lets only so many shake hands at once, and hands on who got through.
+//! The door of a host: takes TCP connections, lets only so many shake hands at once, and hands on who got through to
+//! the group its first frame names.
 
 mod counters;
 mod door;
@@ -8,42 +9,64 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use futures_util::{SinkExt, StreamExt};
+use protocol::{Frame, Refusal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::{AdmissionCounters, AdmissionSnapshot};
 
-use crate::tls::{Connection, Expect, HandshakeLimits, TlsConfig, accept};
+use crate::host::{Acceptor, Switchboard};
+use crate::tls::{Connection, Expect, Frames, HandshakeLimits, TlsConfig, TlsPeer, accept};
 use door::{Door, Place};
 
 /// How long to wait after the kernel had no file descriptor or memory for a connection.
 const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+/// How long a group's machine may take to take a connection before the node is told to come back.
+const HAND_OVER: Duration = Duration::from_secs(1);
+/// How long a refused node may take to hear why and close.
+const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How many unfinished connections the door holds, all counted from TCP's accept to the end of the handshake.
+/// How many unfinished connections the door holds, all counted from TCP's accept until a group's machine has them.
 ///
 /// A handshake costs milliseconds of CPU and a silent client costs a place for a second, so both are bounded: in total,
 /// and for each source (an IPv4 address, or the /64 of an IPv6 one), lest one host keep all others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdmissionLimits {
-    /// Connections at once, waiting or shaking hands. Above, new ones stay in the kernel's queue. Default 512.
-    pub total: usize,
+pub(crate) struct AdmissionLimits {
+    /// Connections at once that no machine has yet. Above, new ones stay in the kernel's queue. Default 512.
+    pub(crate) total: usize,
     /// Handshakes at once from one source. Above, connections wait their turn. Default 8: at 1 every host with many
     /// nodes is slow to join; without bound one host can take all places.
-    pub handshakes_per_source: usize,
-    /// Connections at once from one source, waiting or shaking hands. Above, new ones are closed. Default 64.
-    pub per_source: usize,
+    pub(crate) handshakes_per_source: usize,
+    /// Connections at once from one source that no machine has yet. Above, new ones are closed. Default 64.
+    pub(crate) per_source: usize,
     /// How long a connection waits for its turn before it is closed. Default 2 s: clients give up after 3.
-    pub wait: Duration,
+    pub(crate) wait: Duration,
     /// The clock of each handshake.
-    pub handshake: HandshakeLimits,
+    pub(crate) handshake: HandshakeLimits,
+    /// From the handshake to the first frame, which names the group. Default 3 s: an honest node sends it at once.
+    pub(crate) first_frame: Duration,
+}
+
+/// A connection that stands, for the machine of the group that its first frame names.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// The connection, its first frame taken off.
+    pub(crate) frames: Frames,
+    /// Who is at the other end.
+    pub(crate) peer: TlsPeer,
+    /// The first frame.
+    pub(crate) first: BytesMut,
 }
 
 /// A listening socket with its admission limits. It belongs on a runtime of its own, so that handshakes never delay
 /// what a machine has to do.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     tcp: TcpListener,
     tls: TlsConfig,
     expect: Expect,
@@ -55,7 +78,7 @@ impl Listener {
     /// Listens on `address`; port 0 lets the kernel choose. Called on the runtime that will [`Listener::run`] it.
     ///
     /// Only peers certified for `expect` get through.
-    pub async fn bind(
+    pub(crate) async fn bind(
         address: SocketAddr,
         tls: TlsConfig,
         expect: Expect,
@@ -66,33 +89,31 @@ impl Listener {
     }
 
     /// Where it listens, with the port the kernel chose.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
     /// Its counters, to be kept by whoever answers `status`.
     #[must_use]
-    pub fn counters(&self) -> Arc<AdmissionCounters> {
+    pub(crate) fn counters(&self) -> Arc<AdmissionCounters> {
         Arc::clone(&self.counters)
     }
 
-    /// Takes connections until `stop` is cancelled, then closes the door, gives up unfinished handshakes and returns.
+    /// Takes connections until `stop` is cancelled, then closes the door, gives up unfinished ones and returns.
     ///
-    /// Every connection that got through is sent to `accepted`; while that channel is full new ones keep their places,
-    /// and so fewer are taken. Returns as well when nobody receives any more. What goes wrong with one connection is
-    /// counted, never fatal.
-    pub async fn run(self, accepted: mpsc::Sender<Connection>, stop: CancellationToken) {
+    /// Every connection that got through goes to the machine of the group it names; while that is busy the connection
+    /// keeps its place, and so fewer are taken. What goes wrong with one connection is counted, never fatal.
+    pub(crate) async fn run(self, board: Arc<Switchboard>, stop: CancellationToken) {
         let admission = Arc::new(Admission {
             tls: self.tls,
             expect: self.expect,
             limits: self.limits,
             counters: self.counters,
-            accepted,
+            board,
         });
         let door = Door::new(self.limits);
         let total = Arc::new(Semaphore::new(self.limits.total));
         let tasks = TaskTracker::new();
-        let gone = admission.accepted.clone();
         let serve = async {
             loop {
                 let room = Arc::clone(&total).acquire_owned().await.expect("invariant: never closed");
@@ -110,7 +131,6 @@ impl Listener {
         tokio::select! {
             () = serve => {}
             () = stop.cancelled() => {}
-            () = gone.closed() => {}
         }
         tasks.close();
         tasks.wait().await;
@@ -125,17 +145,18 @@ impl Default for AdmissionLimits {
             per_source: 64,
             wait: Duration::from_secs(2),
             handshake: HandshakeLimits::default(),
+            first_frame: Duration::from_secs(3),
         }
     }
 }
 
-/// What every handshake needs.
+/// What every connection needs.
 struct Admission {
     tls: TlsConfig,
     expect: Expect,
     limits: AdmissionLimits,
     counters: Arc<AdmissionCounters>,
-    accepted: mpsc::Sender<Connection>,
+    board: Arc<Switchboard>,
 }
 
 impl Admission {
@@ -147,7 +168,7 @@ impl Admission {
         place: Place,
         _room: OwnedSemaphorePermit,
     ) {
-        let Some(_turn) = place.turn(self.limits.wait).await else {
+        let Some(turn) = place.turn(self.limits.wait).await else {
             self.counters.over_limit();
             return;
         };
@@ -155,8 +176,9 @@ impl Admission {
             Ok(connection) => {
                 self.counters.accepted();
                 tracing::debug!(%from, identity = %connection.peer.facts.identity, "connected");
-                // Fails when the driver is gone, and the connection with it.
-                let _ = self.accepted.send(connection).await;
+                // Others of the same host may shake hands while this one finds its words.
+                drop(turn);
+                self.introduce(connection).await;
             }
             Err(refused) => {
                 self.counters.refused(&refused.why);
@@ -164,6 +186,51 @@ impl Admission {
             }
         }
     }
+
+    /// Waits for the first frame and hands the connection to the group that it names.
+    async fn introduce(&self, connection: Connection) {
+        let (mut frames, peer) = connection.into_frames();
+        let first = timeout(self.limits.first_frame, frames.next()).await;
+        let Ok(Some(Ok(first))) = first else {
+            self.counters.silent();
+            return;
+        };
+        let Some(group) = Frame::group_of(&first) else {
+            self.counters.silent();
+            tracing::debug!(identity = %peer.facts.identity, "its first frame names no group");
+            return;
+        };
+        let arrival = Arrival { frames, peer, first };
+        match self.board.acceptor(group) {
+            Acceptor::Machine(machine) => {
+                if let Err(busy) = machine.send_timeout(arrival, HAND_OVER).await {
+                    self.counters.over_limit();
+                    refuse(busy.into_inner(), Refusal::Full).await;
+                }
+            }
+            Acceptor::NoManager => {
+                self.counters.unknown_group();
+                refuse(arrival, Refusal::NotManager).await;
+            }
+            Acceptor::Unknown => {
+                self.counters.unknown_group();
+                refuse(arrival, Refusal::UnknownGroup).await;
+            }
+        }
+    }
+}
+
+/// Tells a node why it is not let in, and gives it a moment to take that in.
+async fn refuse(mut arrival: Arrival, why: Refusal) {
+    tracing::debug!(identity = %arrival.peer.facts.identity, %why, "refused at the door");
+    let farewell = async {
+        if arrival.frames.send(Frame::Refused(why).encode().into()).await.is_ok() {
+            // Closing with bytes unread would reset the connection and lose the answer.
+            let _ = arrival.frames.close().await;
+            while let Some(Ok(_)) = arrival.frames.next().await {}
+        }
+    };
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 /// The next connection; `None` after an error, none of which is the listener's end.

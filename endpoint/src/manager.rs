@@ -1,7 +1,6 @@
 //! The operator's door: run a manager, look at it, evict, rekey, tune.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, Label, Secret, Signer, Suite, hash};
@@ -13,18 +12,12 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::Clock;
 use crate::driver::{Driven, DriverCounters, Effect, Listen, Stopped};
-use crate::group::{GroupHandle, StartError, group_id};
-use crate::listener::{AdmissionCounters, AdmissionLimits, Listener};
+use crate::group::GroupHandle;
+use crate::host::{Host, StartError};
+use crate::listener::AdmissionCounters;
 use crate::node::{Begun, Node, NodeKeys, Setup, system_randomness};
-use crate::pki::Credentials;
 use crate::receiving::Message;
-use crate::sockets::{Interface, UnicastSocket};
 use crate::store_thread::StoreThread;
-use crate::threads::Threads;
-use crate::tls::{Connection, Expect, TlsConfig};
-
-/// Connections through TLS that may wait for the machine.
-const MAX_ACCEPTED: usize = 256;
 
 impl Driven for Gsm {
     fn effect(event: &GsmEvent) -> Effect<'_> {
@@ -38,22 +31,16 @@ impl Driven for Gsm {
         let config = self.config();
         Some(Listen { control: config.control, data: config.data, ttl: config.ttl })
     }
+
+    fn accepts(&self) -> bool {
+        true
+    }
 }
 
 /// What a manager is started with.
 pub struct ManagerOptions {
     /// The group's name.
     pub group: String,
-    /// Certificate, key and authority. The certificate must allow the manager role.
-    pub credentials: Credentials,
-    /// The network interface.
-    pub interface: Interface,
-    /// The TCP port of the registrar, on the interface's address; 0 lets the kernel choose.
-    pub port: u16,
-    /// The UDP port of the control address.
-    pub control_port: u16,
-    /// The UDP port of the data address.
-    pub data_port: u16,
     /// The subgroup's multicast address; `None` derives one from group and subgroup, within 239.192.0.0/14.
     pub address: Option<IpAddr>,
     /// How many hops multicast may go.
@@ -77,8 +64,8 @@ pub struct Manager {
     node: Node<Gsm>,
     messages: mpsc::Receiver<Message>,
     events: broadcast::Receiver<GsmEvent>,
+    host: Host,
     registrar: SocketAddr,
-    admission: Arc<AdmissionCounters>,
     store: &'static str,
 }
 
@@ -86,8 +73,8 @@ pub struct Manager {
 #[derive(Clone)]
 pub struct ManagerHandle {
     group: GroupHandle<Gsm>,
+    host: Host,
     registrar: SocketAddr,
-    admission: Arc<AdmissionCounters>,
     store: &'static str,
 }
 
@@ -103,37 +90,18 @@ pub enum ManagerError {
 }
 
 impl Manager {
-    /// Starts a manager of a new subgroup. Called within any tokio runtime.
-    pub async fn start(threads: &Threads, options: ManagerOptions) -> Result<Self, StartError> {
-        let tls = TlsConfig::new(&options.credentials)?;
-        let group = group_id(&options.group, &options.credentials)?;
-        let wanted = SocketAddr::new(options.interface.address(), options.port);
-        let listener = listen(threads, wanted, tls.clone()).await?;
-        let registrar =
-            listener.address().map_err(|source| StartError::Listen { address: wanted, source })?;
-        let admission = listener.counters();
-        let unicast = {
-            let control = threads.control();
-            let _control = control.enter();
-            UnicastSocket::bind(&options.interface, 0)?
-        };
-        let config = gsm_config(&options, group, &tls, unicast.address())?;
+    /// Starts a manager of a new subgroup. Called within any tokio runtime. The host's certificate must allow it.
+    pub fn start(host: &Host, options: ManagerOptions) -> Result<Self, StartError> {
+        let (group, seat) = host.seat(&options.group)?;
+        let (config, registrar) = gsm_config(host, &options, group)?;
         let store = options.store.describe().as_str();
         let journal = StoreThread::start(options.store).map_err(StartError::Thread)?;
         let mut rng = system_randomness();
         let signer = Ed25519Signer::from_seed(&Secret::random(&mut *rng));
         let gsm = Gsm::start(Clock.now(), config, Box::new(signer), rng);
-        let (accepted_by, accepted) = mpsc::channel::<Connection>(MAX_ACCEPTED);
-        let setup = Setup {
-            tls,
-            interface: options.interface,
-            unicast,
-            accepted: Some(accepted),
-            store: Some(journal),
-        };
-        let Begun { node, messages, events } = Node::start(threads, setup, gsm, group)?;
-        threads.tls().spawn(listener.run(accepted_by, node.stop_token()));
-        Ok(Self { node, messages, events, registrar, admission, store })
+        let setup = Setup { group, seat, store: Some(journal) };
+        let Begun { node, messages, events } = Node::start(host, setup, gsm);
+        Ok(Self { node, messages, events, host: host.clone(), registrar, store })
     }
 
     /// Where members register.
@@ -152,8 +120,8 @@ impl Manager {
     pub fn handle(&self) -> ManagerHandle {
         ManagerHandle {
             group: GroupHandle::of(&self.node),
+            host: self.host.clone(),
             registrar: self.registrar,
-            admission: Arc::clone(&self.admission),
             store: self.store,
         }
     }
@@ -180,9 +148,9 @@ impl ManagerHandle {
         self.registrar
     }
 
-    /// What happened at the registrar's door, before any machine saw it.
+    /// What happened at the host's door, before any machine saw it; of all groups together.
     pub fn admission(&self) -> &AdmissionCounters {
-        &self.admission
+        self.host.admission()
     }
 
     /// Which engine keeps the journal.
@@ -245,34 +213,24 @@ async fn rekeyed(
     }
 }
 
-async fn listen(threads: &Threads, address: SocketAddr, tls: TlsConfig) -> Result<Listener, StartError> {
-    let bound = threads
-        .tls()
-        .spawn(Listener::bind(address, tls, Expect::AnyRole, AdmissionLimits::default()))
-        .await
-        .map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    bound.map_err(|source| StartError::Listen { address, source })
-}
-
 fn gsm_config(
+    host: &Host,
     options: &ManagerOptions,
     group: GroupId,
-    tls: &TlsConfig,
-    address: SocketAddr,
-) -> Result<GsmConfig, StartError> {
-    let own = tls.own();
-    if !own.roles.manager {
+) -> Result<(GsmConfig, SocketAddr), StartError> {
+    let own = host.certificate();
+    let Some(registrar) = host.registrar() else {
         return Err(StartError::Setting(format!(
             "the certificate of {} does not carry the manager role: issue one with it",
             own.identity
         )));
-    }
+    };
     let mut rng = system_randomness();
     let subgroup = SubgroupId(rng.next_u64());
     let domain = Domain { suite: options.suite, group, subgroup };
     let local = options.address.unwrap_or_else(|| derived_address(&domain));
     let keys = NodeKeys::generate();
-    Ok(GsmConfig {
+    let config = GsmConfig {
         group,
         subgroup,
         suite: options.suite,
@@ -281,14 +239,15 @@ fn gsm_config(
         certificate: own.fingerprint,
         signing: keys.signing.public_key(),
         exchange: keys.exchange,
-        control: SocketAddr::new(local, options.control_port),
-        data: SocketAddr::new(local, options.data_port),
-        address,
+        control: SocketAddr::new(local, host.control_port()),
+        data: SocketAddr::new(local, host.data_port()),
+        address: host.control_address(),
         ttl: options.ttl,
         packet_size: options.packet_size,
         timing: options.timing,
         access: options.access.clone(),
-    })
+    };
+    Ok((config, registrar))
 }
 
 /// The subgroup's address where no server hands one out: within 239.192.0.0/14, the organization-local scope of RFC

@@ -12,20 +12,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::connections::Connections;
 use crate::driver::{Driven, Driver, DriverCounters, MachineHandle, Outlets, Parts};
+use crate::host::{Host, Seat};
 use crate::receiving::{MAX_UNREAD, Message, Receiving};
 use crate::sending::{SendError, Sending, SentAs};
-use crate::sockets::{Interface, SocketError, UnicastSocket};
 use crate::store_thread::{StoreReport, StoreThread};
-use crate::threads::Threads;
-use crate::tls::{Connection, TlsConfig};
 
 /// What a node is set up with before its machine exists.
 pub(crate) struct Setup {
-    pub(crate) tls: TlsConfig,
-    pub(crate) interface: Interface,
-    /// The node's own port, already bound, since a manager announces it.
-    pub(crate) unicast: UnicastSocket,
-    pub(crate) accepted: Option<mpsc::Receiver<Connection>>,
+    /// Its group.
+    pub(crate) group: GroupId,
+    /// The group's place on the host.
+    pub(crate) seat: Seat,
     pub(crate) store: Option<(StoreThread, mpsc::Receiver<StoreReport>)>,
 }
 
@@ -38,6 +35,8 @@ pub(crate) struct Node<M: Driven> {
     sending: Arc<Sending>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Open as long as the node is there.
+    _host: Host,
 }
 
 /// A node that was just started.
@@ -51,24 +50,16 @@ pub(crate) struct Begun<M: Driven> {
 
 impl<M: Driven> Node<M> {
     /// Starts driver and data plane around `machine`.
-    pub(crate) fn start(
-        threads: &Threads,
-        setup: Setup,
-        machine: M,
-        group: GroupId,
-    ) -> Result<Begun<M>, SocketError> {
-        let Setup { tls, interface, unicast, accepted, store } = setup;
-        let (connections, told) = Connections::new(tls, threads.tls());
+    pub(crate) fn start(host: &Host, setup: Setup, machine: M) -> Begun<M> {
+        let Setup { group, mut seat, store } = setup;
+        let (runtimes, interface) = (host.runtimes(), host.interface().clone());
+        let (connections, told) = Connections::new(host.tls().clone(), runtimes.tls.clone());
         let nothing = KeyRing::empty(crypto::Suite::default(), group, SubgroupId(0), SenderId(0));
         let (keys, keys_seen) = watch::channel(Arc::new(nothing));
         let (place, place_seen) = watch::channel(None);
         let (hints, hinted) = mpsc::channel(4);
         let (messages, unread) = mpsc::channel(MAX_UNREAD);
         let (counted, opened) = watch::channel(OpenCounters::default());
-        let data_socket = {
-            let _data = threads.data().enter();
-            UnicastSocket::bind(&interface, 0)?
-        };
         let receiving = Receiving {
             interface: interface.clone(),
             keys: keys_seen.clone(),
@@ -78,15 +69,19 @@ impl<M: Driven> Node<M> {
             counters: counted,
         };
         let sealer = Sealer::new(system_randomness(), boot_id());
-        let sending = Arc::new(Sending::new(sealer, data_socket, keys_seen.clone(), place_seen));
-        let parts = Parts { machine, interface, unicast, connections, told, accepted, store, hints: hinted };
+        let sending = Arc::new(Sending::new(sealer, host.data(), keys_seen.clone(), place_seen));
+        // Before anybody is told that the node is there.
+        seat.accept(machine.accepts());
+        let unicast = host.unicast();
+        let parts = Parts { machine, interface, unicast, seat, connections, told, store, hints: hinted };
         let (driver, machine, counters) = Driver::new(parts, Outlets { keys, place });
         let events = machine.events();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn_on(driver.run(stop.clone()), &threads.control());
-        tasks.spawn_on(receiving.run(stop.clone()), &threads.data());
-        let node = Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks };
-        Ok(Begun { node, messages: unread, events })
+        tasks.spawn_on(driver.run(stop.clone()), &runtimes.control);
+        tasks.spawn_on(receiving.run(stop.clone()), &runtimes.data);
+        let _host = host.clone();
+        let node = Self { machine, counters, opened, keys: keys_seen, sending, stop, tasks, _host };
+        Begun { node, messages: unread, events }
     }
 
     /// See [`Sending::send`].
@@ -97,11 +92,6 @@ impl<M: Driven> Node<M> {
     /// The sending half, for a handle.
     pub(crate) fn sending(&self) -> Arc<Sending> {
         Arc::clone(&self.sending)
-    }
-
-    /// The token that stops the node, for what runs beside it.
-    pub(crate) fn stop_token(&self) -> CancellationToken {
-        self.stop.clone()
     }
 
     /// Stops in order: what was recorded is made durable. A manager that stops does not end its group.

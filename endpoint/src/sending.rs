@@ -50,7 +50,8 @@ pub struct SentAs {
 /// Seals payloads and sends them. One node has one, for it owns the stream.
 pub(crate) struct Sending {
     state: Mutex<State>,
-    socket: UnicastSocket,
+    /// The host's, shared with its other groups.
+    socket: Arc<UnicastSocket>,
     place: watch::Receiver<Option<Listen>>,
 }
 
@@ -63,7 +64,7 @@ struct State {
 impl Sending {
     pub(crate) fn new(
         sealer: Sealer,
-        socket: UnicastSocket,
+        socket: Arc<UnicastSocket>,
         mut keys: watch::Receiver<Arc<KeyRing>>,
         place: watch::Receiver<Option<Listen>>,
     ) -> Self {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use conclave::{
-    Credentials, Group, GroupHandle, Interface, Manager, ManagerHandle, ManagerOptions, MemberOptions,
-    Message, SendError, SentAs, Threads, group_id,
+    Credentials, Group, GroupHandle, Host, HostOptions, Interface, Manager, ManagerHandle, ManagerOptions,
+    MemberOptions, Message, SendError, SentAs, Threads,
 };
 use gsm::GsmEvent;
 use member::{Member, MemberEvent};
@@ -82,12 +82,13 @@ pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, 
         None => Interface::choose(),
     };
     let interface = interface.map_err(Failure::because)?;
+    let host = open(threads, credentials, interface, &config.role).await?;
     let mut facts = Facts {
         role: RoleName::Member,
-        identity: credentials.facts().map_err(Failure::because)?.identity,
-        group_id: group_id(&config.group, &credentials).map_err(Failure::because)?.to_string(),
+        identity: host.identity().to_owned(),
+        group_id: host.group_id(&config.group).to_string(),
         group: config.group.clone(),
-        interface: interface.to_string(),
+        interface: host.interface().to_string(),
         socket: config.control_socket,
         gsm: Vec::new(),
         store_survives_restart: false,
@@ -97,22 +98,36 @@ pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, 
             facts.role = RoleName::Manager;
             let store = MemoryStore::new();
             facts.store_survives_restart = store.describe().survives_restart();
-            let options = manager_options(config.group, credentials, interface, *settings, store);
-            let mut manager = Manager::start(threads, options).await.map_err(Failure::because)?;
+            let options = manager_options(config.group, *settings, store);
+            let mut manager = Manager::start(&host, options).map_err(Failure::because)?;
             let handle = manager.handle();
             let events = NodeEvents::Manager(manager.events_from_start());
             Ok(Started { facts, handle: NodeHandle::Manager(handle), owner: Owner::Manager(manager), events })
         }
         Role::Member { gsm } => {
-            let options =
-                MemberOptions { group: config.group, credentials, gsm: resolve(&gsm).await?, interface };
+            let options = MemberOptions { group: config.group, gsm: resolve(&gsm).await? };
             facts.gsm = gsm;
-            let mut group = Group::join(threads, options).map_err(Failure::because)?;
+            let mut group = Group::join(&host, options).map_err(Failure::because)?;
             let events = NodeEvents::Member(group.events_from_start());
             let handle = NodeHandle::Member(group.handle());
             Ok(Started { facts, handle, owner: Owner::Member(group), events })
         }
     }
+}
+
+/// Opens what the groups of this process share.
+async fn open(
+    threads: &Threads,
+    credentials: Credentials,
+    interface: Interface,
+    role: &Role,
+) -> Result<Host, Failure> {
+    let (port, control_port, data_port) = match role {
+        Role::Manager(settings) => (settings.port, settings.control_port, settings.data_port),
+        Role::Member { .. } => (0, 0, 0),
+    };
+    let options = HostOptions { credentials, interface, port, control_port, data_port };
+    Host::open(threads, options).await.map_err(Failure::because)
 }
 
 impl NodeHandle {
@@ -165,20 +180,9 @@ fn load(files: &CredentialFiles) -> Result<Credentials, Failure> {
     Credentials::load(&files.certificate, &files.key, &files.ca).map_err(Failure::because)
 }
 
-fn manager_options(
-    group: String,
-    credentials: Credentials,
-    interface: Interface,
-    settings: ManagerConfig,
-    store: MemoryStore,
-) -> ManagerOptions {
+fn manager_options(group: String, settings: ManagerConfig, store: MemoryStore) -> ManagerOptions {
     ManagerOptions {
         group,
-        credentials,
-        interface,
-        port: settings.port,
-        control_port: settings.control_port,
-        data_port: settings.data_port,
         address: settings.address,
         ttl: settings.ttl,
         suite: settings.suite,

@@ -44,9 +44,9 @@ type Shared = Arc<Mutex<Hoard>>;
 /// Joins as a member, hoards and listens until it is told to stop.
 pub(super) async fn run(mut node: Node) -> Result<(), NodeError> {
     let hoard = Shared::default();
-    let options = node.options()?;
+    let host = node.host().await?;
     let kept = Arc::clone(&hoard);
-    let mut group = Group::join_as(&node.threads, options.clone(), |member| Hoarder::new(member, kept))?;
+    let mut group = Group::join_as(&host, node.options(), |member| Hoarder::new(member, kept))?;
     let joined = timeout(JOIN_DEADLINE, group.joined()).await;
     joined.map_err(|_| std::io::Error::other("no group key within ten seconds"))??;
     let (grant, epoch) = {
@@ -55,11 +55,11 @@ pub(super) async fn run(mut node: Node) -> Result<(), NodeError> {
         (grant, hoard.newest().map_or(0, |state| state.epoch.0))
     };
     let sockets = Sockets {
-        control: MulticastSocket::join(grant.control, &options.interface)?,
-        data: MulticastSocket::join(grant.data, &options.interface)?,
+        control: MulticastSocket::join(grant.control, host.interface())?,
+        data: MulticastSocket::join(grant.data, host.interface())?,
     };
     let name = node.name();
-    let visits = Visits::new(&name, &node.voice, &options, &hoard)?.ok_or(conclave::Stopped)?;
+    let visits = Visits::new(&name, &node.voice, host.interface(), &hoard)?.ok_or(conclave::Stopped)?;
     node.voice.say(Event::Joined { node: name.clone(), epoch });
     let spy = Spy {
         eavesdropper: Eavesdropper::new(&name, Arc::clone(&hoard)),
@@ -115,7 +115,7 @@ impl Spy {
                 answered = self.visits.answered() => answered?,
                 _ = report.tick() => self.report(),
                 _ = ask.tick() => if let Some(wanted) = self.shut_out {
-                    self.visits.ask(&node.threads, wanted).await?;
+                    self.visits.ask(node, wanted).await?;
                 },
             }
         }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use conclave::{Clock, Credentials, Interface, MemberOptions, Threads};
+use conclave::{Clock, Credentials, Host, HostOptions, Interface, MemberOptions, Threads};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tracing_subscriber::EnvFilter;
@@ -118,15 +118,22 @@ impl Node {
         self.spec.name.clone()
     }
 
-    /// What it joins the group with.
-    pub(super) fn options(&self) -> Result<MemberOptions, NodeError> {
-        let NodeSpec { group, certificate, key, ca, registrar, .. } = &self.spec;
-        Ok(MemberOptions {
-            group: group.clone(),
+    /// Sockets and certificate of a process that begins to take part.
+    pub(super) async fn host(&self) -> Result<Host, NodeError> {
+        let NodeSpec { certificate, key, ca, .. } = &self.spec;
+        let options = HostOptions {
             credentials: Credentials::load(certificate, key, ca)?,
-            gsm: vec![*registrar],
             interface: Interface::resolve("lo")?,
-        })
+            port: 0,
+            control_port: 0,
+            data_port: 0,
+        };
+        Ok(Host::open(&self.threads, options).await?)
+    }
+
+    /// What it joins the group with.
+    pub(super) fn options(&self) -> MemberOptions {
+        MemberOptions { group: self.spec.group.clone(), gsm: vec![self.spec.registrar] }
     }
 }
 

@@ -19,8 +19,10 @@ async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_
     let (first, later) = credentials.split_at(50);
 
     let started = Clock.now();
-    let mut members: Vec<Group> =
-        first.iter().map(|own| site.member_with(own.clone(), manager.registrar())).collect();
+    let mut members: Vec<Group> = Vec::new();
+    for own in first {
+        members.push(site.member_with(own.clone(), manager.registrar()).await);
+    }
     for member in &mut members {
         joined(member).await;
     }
@@ -33,8 +35,10 @@ async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_
     for member in members.drain(..10) {
         assert!(within(member.leave()).await);
     }
-    let joiners: Vec<Group> =
-        later.iter().map(|own| site.member_with(own.clone(), manager.registrar())).collect();
+    let mut joiners: Vec<Group> = Vec::new();
+    for own in later {
+        joiners.push(site.member_with(own.clone(), manager.registrar()).await);
+    }
     until_pending(&handle, 20).await;
     let update = within(handle.rekey()).await.unwrap();
     let after = leaves(&handle).await;

@@ -15,7 +15,7 @@ const MAA: Roles = Roles { member: false, manager: false, maa: true };
 
 /// Tries to join with these credentials and returns the words the member's operator reads.
 async fn refusal(site: &Site, manager: &Manager, credentials: Credentials) -> String {
-    let mut member = site.member_with(credentials, manager.registrar());
+    let mut member = site.member_with(credentials, manager.registrar()).await;
     let error = within(member.joined()).await.unwrap_err();
     let handle = member.handle();
     assert!(handle.keys().borrow().receive.is_empty(), "a refused node holds no key");
@@ -78,7 +78,7 @@ async fn a_certificate_of_another_role_passes_tls_and_is_refused_by_the_registra
     let site = Site::new();
     let manager = site.manager().await;
     let mut events = manager.handle().events();
-    let mut node = site.member_with(site.credentials("maa.example", MAA), manager.registrar());
+    let mut node = site.member_with(site.credentials("maa.example", MAA), manager.registrar()).await;
     let error = within(node.joined()).await.unwrap_err();
     assert!(matches!(error, JoinError::Refused { why: Refusal::NotCertified, .. }), "{error}");
     assert_eq!(told(&mut events).await, ("maa.example".to_owned(), Refusal::NotCertified));
@@ -91,12 +91,12 @@ async fn a_denied_identity_is_told_so_and_the_manager_says_it_too() {
     let rules = [(false, "intruder.*"), (true, "*")];
     let rules = rules.map(|(allow, pattern)| AccessRule { allow, pattern: pattern.to_owned() });
     let options = ManagerOptions { access: AccessList::new(rules), ..site.manager_options() };
-    let manager = Manager::start(&site.threads, options).await.unwrap();
+    let manager = site.manager_with(options).await;
     let mut events = manager.handle().events();
     let denied = refusal(&site, &manager, site.credentials("intruder.example", MEMBER)).await;
     assert!(denied.contains("access list"), "{denied}");
     assert_eq!(told(&mut events).await, ("intruder.example".to_owned(), Refusal::Denied));
-    joined(&mut site.member("friend.example", manager.registrar())).await;
+    joined(&mut site.member("friend.example", manager.registrar()).await).await;
     within(manager.stop()).await;
 }
 
@@ -115,7 +115,7 @@ async fn a_tls_1_2_client_is_refused_on_both_sides_and_counted() {
     });
     let words = within(client).await.unwrap();
     assert!(words.contains("protocol version"), "{words}");
-    let mut good = site.member("good.example", registrar);
+    let mut good = site.member("good.example", registrar).await;
     joined(&mut good).await;
     counted(&manager, "old_protocol").await;
     within(manager.stop()).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conclave::{Clock, Interface, Manager, ManagerOptions, MulticastSocket};
+use conclave::{Clock, DEFAULT_CONTROL_PORT, Interface, ManagerOptions, MulticastSocket};
 use storage::{Loaded, MemoryStore, Record, Snapshot, Store, StoreError, StoreKind};
 
 use crate::support::{Site, within};
@@ -62,16 +62,16 @@ async fn worst_lateness(attempt: u8) -> Duration {
         store: Box::new(SlowStore(MemoryStore::new())),
         ..site.manager_options()
     };
-    let (port, interval) = (options.control_port, options.timing.alarm_interval);
+    let (port, interval) = (DEFAULT_CONTROL_PORT, options.timing.alarm_interval);
     let listening =
         MulticastSocket::join((address, port).into(), &Interface::resolve("lo").unwrap()).unwrap();
-    let manager = Manager::start(&site.threads, options).await.unwrap();
-    let mut first = site.member("first.example", manager.registrar());
+    let manager = site.manager_with(options).await;
+    let mut first = site.member("first.example", manager.registrar()).await;
     // A busy host may time one attempt out; the member goes on by itself.
     while within(first.joined()).await.is_err() {}
     let joining = [
-        site.member("second.example", manager.registrar()),
-        site.member("third.example", manager.registrar()),
+        site.member("second.example", manager.registrar()).await,
+        site.member("third.example", manager.registrar()).await,
     ];
     let (mut last, mut worst, mut heard) = (None, Duration::ZERO, 0);
     let mut buffer = [0; 2_048];

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use conclave::{
-    Authority, Credentials, Group, Interface, IssueRequest, KeyKind, Manager, ManagerOptions, MemberOptions,
-    Threads,
+    Authority, Credentials, Group, Host, HostOptions, Interface, IssueRequest, KeyKind, Manager,
+    ManagerOptions, MemberOptions, Threads,
 };
 use crypto::{Roles, Suite};
 use gsm::AccessList;
@@ -36,14 +36,21 @@ impl Site {
         self.authority.issue(&request).unwrap().into_credentials()
     }
 
+    /// A host on loopback with ports of the kernel's choice.
+    pub(crate) async fn host(&self, credentials: Credentials) -> Host {
+        let interface = Interface::resolve("lo").unwrap();
+        let options = HostOptions { credentials, interface, port: 0, control_port: 0, data_port: 0 };
+        Host::open(&self.threads, options).await.unwrap()
+    }
+
+    /// A host that may manage.
+    pub(crate) async fn managing_host(&self) -> Host {
+        self.host(self.credentials("gsm.example", MANAGER)).await
+    }
+
     pub(crate) fn manager_options(&self) -> ManagerOptions {
         ManagerOptions {
             group: GROUP.to_owned(),
-            credentials: self.credentials("gsm.example", Roles { member: true, manager: true, maa: false }),
-            interface: Interface::resolve("lo").unwrap(),
-            port: 0,
-            control_port: 7_401,
-            data_port: 7_402,
             address: None,
             ttl: 1,
             suite: Suite::default(),
@@ -56,20 +63,29 @@ impl Site {
     }
 
     pub(crate) async fn manager(&self) -> Manager {
-        Manager::start(&self.threads, self.manager_options()).await.unwrap()
+        self.manager_with(self.manager_options()).await
     }
 
-    pub(crate) fn member(&self, identity: &str, registrar: SocketAddr) -> Group {
-        self.member_with(self.credentials(identity, MEMBER), registrar)
+    pub(crate) async fn manager_with(&self, options: ManagerOptions) -> Manager {
+        Manager::start(&self.managing_host().await, options).unwrap()
     }
 
-    pub(crate) fn member_with(&self, credentials: Credentials, registrar: SocketAddr) -> Group {
-        let interface = Interface::resolve("lo").unwrap();
-        let options = MemberOptions { group: GROUP.to_owned(), credentials, gsm: vec![registrar], interface };
-        Group::join(&self.threads, options).unwrap()
+    pub(crate) async fn member(&self, identity: &str, registrar: SocketAddr) -> Group {
+        self.member_with(self.credentials(identity, MEMBER), registrar).await
+    }
+
+    pub(crate) async fn member_with(&self, credentials: Credentials, registrar: SocketAddr) -> Group {
+        join(&self.host(credentials).await, GROUP, registrar)
     }
 }
 
+/// Begins to join the group called `name`.
+pub(crate) fn join(host: &Host, name: &str, registrar: SocketAddr) -> Group {
+    Group::join(host, MemberOptions { group: name.to_owned(), gsm: vec![registrar] }).unwrap()
+}
+
+/// The roles of a node that may manage.
+pub(crate) const MANAGER: Roles = Roles { member: true, manager: true, maa: false };
 /// The roles of a plain member.
 pub(crate) const MEMBER: Roles = Roles { member: true, manager: false, maa: false };
 

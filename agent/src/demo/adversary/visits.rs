@@ -1,6 +1,6 @@
 //! The evicted node asks: for lost key updates, for its path of the key tree, for a new registration.
 
-use conclave::{Group, JoinError, MemberOptions, Threads, UnicastSocket};
+use conclave::{Group, Interface, JoinError, UnicastSocket};
 use crypto::Secret;
 use protocol::{ALL_MISSING, ANY_BLOCK, Grant, Nak, Registration, StateId, ToManager, ToMember};
 use rand_core::{CryptoRng, Rng, UnwrapErr};
@@ -8,7 +8,7 @@ use rand_core::{CryptoRng, Rng, UnwrapErr};
 use super::Shared;
 use super::hoard::lock;
 use crate::demo::lines::Event;
-use crate::demo::node::{NodeError, Voice};
+use crate::demo::node::{Node, NodeError, Voice};
 
 /// Room for the longest answer.
 const BUFFER: usize = 65_536;
@@ -18,7 +18,6 @@ const BUFFER: usize = 65_536;
 pub(super) struct Visits {
     name: String,
     voice: Voice,
-    options: MemberOptions,
     hoard: Shared,
     grant: Grant,
     unicast: Secret<32>,
@@ -35,7 +34,7 @@ impl Visits {
     pub(super) fn new(
         name: &str,
         voice: &Voice,
-        options: &MemberOptions,
+        interface: &Interface,
         hoard: &Shared,
     ) -> Result<Option<Self>, NodeError> {
         let Some((peer, grant)) = lock(hoard).registration().cloned() else { return Ok(None) };
@@ -43,10 +42,9 @@ impl Visits {
         Ok(Some(Self {
             name: name.to_owned(),
             voice: voice.clone(),
-            options: options.clone(),
             hoard: hoard.clone(),
             unicast: keys.unicast,
-            socket: UnicastSocket::bind(&options.interface, 0)?,
+            socket: UnicastSocket::bind(interface, 0)?,
             grant,
             buffer: vec![0; BUFFER],
             naks: 0,
@@ -58,9 +56,9 @@ impl Visits {
 
     /// Asks for the key update to `wanted` in the name of every state ever held, and for the path; the first time it
     /// also registers again.
-    pub(super) async fn ask(&mut self, threads: &Threads, wanted: StateId) -> Result<(), NodeError> {
+    pub(super) async fn ask(&mut self, node: &Node, wanted: StateId) -> Result<(), NodeError> {
         if !std::mem::replace(&mut self.registered_again, true) {
-            self.register_again(threads)?;
+            self.register_again(node).await?;
         }
         let (control, ttl) = (self.grant.control, self.grant.ttl);
         for nak in self.naks(wanted) {
@@ -113,8 +111,8 @@ impl Visits {
     }
 
     /// Registers with the same certificate, as a new process would.
-    fn register_again(&self, threads: &Threads) -> Result<(), NodeError> {
-        let mut group = Group::join(threads, self.options.clone())?;
+    async fn register_again(&self, node: &Node) -> Result<(), NodeError> {
+        let mut group = Group::join(&node.host().await?, node.options())?;
         let (node, voice) = (self.name.clone(), self.voice.clone());
         tokio::spawn(async move {
             let outcome = loop {

@@ -20,7 +20,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn run(node: Node) -> Result<(), NodeError> {
     let name = node.name();
     let content = Content::read(&node.spec.file)?;
-    let mut group = Group::join(&node.threads, node.options()?)?;
+    let mut group = Group::join(&node.host().await?, node.options())?;
     let epoch = join(&mut group).await?;
     node.voice.say(Event::Joined { node: name.clone(), epoch });
     let events = group.events();
