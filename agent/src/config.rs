@@ -1,7 +1,9 @@
 //! The configuration of a daemon: one TOML file, checked whole before anything starts.
 
 mod fault;
+mod group;
 mod limits;
+mod misplaced;
 mod text;
 
 use std::fs;
@@ -19,6 +21,10 @@ pub(crate) use fault::ConfigError;
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "/etc/conclave/conclave.toml";
 /// Where the daemon listens for its operator unless told otherwise.
 pub(crate) const DEFAULT_CONTROL_SOCKET: &str = "/run/conclave/conclave.sock";
+/// Where the journals are unless told otherwise.
+pub(crate) const DEFAULT_STATE: &str = "/var/lib/conclave";
+/// Where the keys of the journals are unless told otherwise.
+pub(crate) const DEFAULT_KEYS: &str = "/etc/conclave/keys";
 /// The registrar's TCP port.
 const DEFAULT_PORT: u16 = 7400;
 /// The UDP port of control messages.
@@ -31,16 +37,38 @@ const DEFAULT_TTL: u8 = 1;
 /// A configuration whose every value was checked; what depends on the host (files, names, interfaces) was not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Config {
-    /// The group's name.
-    pub(crate) group: String,
     /// The network interface by name or address; `None` lets the node choose.
     pub(crate) interface: Option<String>,
-    /// Certificate, key and authority.
-    pub(crate) credentials: CredentialFiles,
+    /// The ports, the same for every group of the node.
+    pub(crate) ports: Ports,
     /// Where the operator's tool finds the daemon.
     pub(crate) control_socket: PathBuf,
-    /// What the node is.
-    pub(crate) role: Role,
+    /// Where the journals of the groups are that this node manages, one directory a group.
+    pub(crate) state: PathBuf,
+    /// Where the signing key, the store key and the anchor of each of them are. Neither of the two directories is in the
+    /// other, so that a backup of the state holds no key.
+    pub(crate) keys: PathBuf,
+    /// Certificate, key and authority.
+    pub(crate) credentials: CredentialFiles,
+    /// What the node does in each group: at least one, no name twice.
+    pub(crate) groups: Vec<GroupConfig>,
+}
+
+/// The ports of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ports {
+    /// TCP: where others register; 0 lets the kernel choose.
+    pub(crate) registrar: u16,
+    /// UDP: control messages.
+    pub(crate) control: u16,
+    /// UDP: data. Another one than `control`.
+    pub(crate) data: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { registrar: DEFAULT_PORT, control: DEFAULT_CONTROL_PORT, data: DEFAULT_DATA_PORT }
+    }
 }
 
 /// Three PEM files.
@@ -50,31 +78,42 @@ pub(crate) struct CredentialFiles {
     pub(crate) certificate: PathBuf,
     /// Its key.
     pub(crate) key: PathBuf,
-    /// The group's authority.
+    /// The groups' authority.
     pub(crate) ca: PathBuf,
 }
 
-/// What a node is.
+/// A node's part in one group.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Role {
-    /// It holds a subgroup's keys.
-    Manager(Box<ManagerConfig>),
-    /// It registers at one of these managers, each a `host:port`.
-    Member {
-        /// In the order they are tried.
-        gsm: Vec<String>,
-    },
+pub(crate) struct GroupConfig {
+    /// The group's name.
+    pub(crate) name: String,
+    /// What the node does there.
+    pub(crate) role: Role,
+    /// Managers to register at, each a `host:port`, in the order they are tried; empty if the group is found by multicast.
+    pub(crate) gsm: Vec<String>,
+    /// Who wins an election: the higher one.
+    pub(crate) priority: u16,
+    /// Whether the node, as a manager, becomes one with another manager of the group that it hears.
+    pub(crate) merge: bool,
+    /// How the node manages the group when it does.
+    pub(crate) settings: Settings,
 }
 
-/// What only a manager is told.
+/// What a node may be in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Role {
+    /// Manager if its certificate allows it and the group has none, else member.
+    #[default]
+    Auto,
+    /// Never more than a member.
+    Member,
+    /// A manager from the start.
+    Manager,
+}
+
+/// How a group is managed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ManagerConfig {
-    /// The registrar's TCP port; 0 lets the kernel choose.
-    pub(crate) port: u16,
-    /// The UDP port of control messages.
-    pub(crate) control_port: u16,
-    /// The UDP port of data.
-    pub(crate) data_port: u16,
+pub(crate) struct Settings {
     /// The subgroup's multicast address; `None` derives one.
     pub(crate) address: Option<IpAddr>,
     /// How many hops multicast may go.
@@ -91,12 +130,9 @@ pub(crate) struct ManagerConfig {
     pub(crate) access: AccessList,
 }
 
-impl Default for ManagerConfig {
+impl Default for Settings {
     fn default() -> Self {
         Self {
-            port: DEFAULT_PORT,
-            control_port: DEFAULT_CONTROL_PORT,
-            data_port: DEFAULT_DATA_PORT,
             address: None,
             ttl: DEFAULT_TTL,
             suite: Suite::default(),

@@ -1,4 +1,4 @@
-//! The range of every time a manager's configuration may set; the defaults are the protocol's.
+//! The range of every time a group's configuration may set; the defaults are the protocol's.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const fn s(seconds: u64) -> Duration {
 
 /// Every time of a group. Outside these ranges the protocol still holds, but costs more than it gives (the lower ends)
 /// or leaves a lost packet or a dead node unnoticed for longer than anybody wants (the upper ones).
-pub(super) fn of(timing: &mut Timing) -> [Limit<'_>; 11] {
+pub(super) fn of(timing: &mut Timing) -> [Limit<'_>; 12] {
     let limit = |key, value, from, to| Limit { key, value, range: from..=to };
     [
         limit(
@@ -41,5 +41,6 @@ pub(super) fn of(timing: &mut Timing) -> [Limit<'_>; 11] {
         limit("nak_wait", &mut timing.nak_wait, ms(4), s(1)),
         limit("nak_round", &mut timing.nak_round, ms(20), s(10)),
         limit("refresh", &mut timing.refresh, s(1), s(24 * 3_600)),
+        limit("give_up_after", &mut timing.t_hard, s(1), s(24 * 3_600)),
     ]
 }

@@ -14,7 +14,7 @@ use storage::{MemoryStore, Store};
 use tokio::sync::broadcast;
 
 use super::Daemon;
-use crate::config::{Config, CredentialFiles, ManagerConfig, Role};
+use crate::config::{Config, CredentialFiles, GroupConfig, Role};
 use crate::control::RoleName;
 use crate::failure::Failure;
 
@@ -76,37 +76,30 @@ pub(super) struct Started {
 
 /// Starts what the configuration says.
 pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, Failure> {
-    let credentials = load(&config.credentials)?;
-    let interface = match &config.interface {
-        Some(name) => Interface::resolve(name),
-        None => Interface::choose(),
-    };
-    let interface = interface.map_err(Failure::because)?;
-    let host = open(threads, credentials, interface, &config.role).await?;
-    let mut facts = Facts {
-        role: RoleName::Member,
+    let group = the_group(&config)?;
+    let part = available(&group)?;
+    let host = open(threads, &config).await?;
+    let store = MemoryStore::new();
+    let facts = Facts {
+        role: part,
         identity: host.identity().to_owned(),
-        group_id: host.group_id(&config.group).to_string(),
-        group: config.group.clone(),
+        group_id: host.group_id(&group.name).to_string(),
+        group: group.name.clone(),
         interface: host.interface().to_string(),
         socket: config.control_socket,
-        gsm: Vec::new(),
-        store_survives_restart: false,
+        gsm: group.gsm.clone(),
+        store_survives_restart: part == RoleName::Manager && store.describe().survives_restart(),
     };
-    match config.role {
-        Role::Manager(settings) => {
-            facts.role = RoleName::Manager;
-            let store = MemoryStore::new();
-            facts.store_survives_restart = store.describe().survives_restart();
-            let options = manager_options(config.group, *settings, store);
+    match part {
+        RoleName::Manager => {
+            let options = manager_options(group, store);
             let mut manager = Manager::start(&host, options).map_err(Failure::because)?;
             let handle = manager.handle();
             let events = NodeEvents::Manager(manager.events_from_start());
             Ok(Started { facts, handle: NodeHandle::Manager(handle), owner: Owner::Manager(manager), events })
         }
-        Role::Member { gsm } => {
-            let options = MemberOptions { group: config.group, gsm: resolve(&gsm).await? };
-            facts.gsm = gsm;
+        RoleName::Member => {
+            let options = MemberOptions { gsm: resolve(&group.gsm).await?, group: group.name };
             let mut group = Group::join(&host, options).map_err(Failure::because)?;
             let events = NodeEvents::Member(group.events_from_start());
             let handle = NodeHandle::Member(group.handle());
@@ -115,18 +108,38 @@ pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, 
     }
 }
 
-/// Opens what the groups of this process share.
-async fn open(
-    threads: &Threads,
-    credentials: Credentials,
-    interface: Interface,
-    role: &Role,
-) -> Result<Host, Failure> {
-    let (port, control_port, data_port) = match role {
-        Role::Manager(settings) => (settings.port, settings.control_port, settings.data_port),
-        Role::Member { .. } => (0, 0, 0),
+fn the_group(config: &Config) -> Result<GroupConfig, Failure> {
+    match &config.groups[..] {
+        [group] => Ok(group.clone()),
+        _ => Err(Failure::Failed("several groups a node are not available yet".to_owned())),
+    }
+}
+
+/// What the node is in the group from the start; `Err` for what this version cannot be yet.
+fn available(group: &GroupConfig) -> Result<RoleName, Failure> {
+    let missing = match group.role {
+        Role::Manager => return Ok(RoleName::Manager),
+        Role::Member if !group.gsm.is_empty() => return Ok(RoleName::Member),
+        Role::Member => "to find a manager by multicast is not available yet: write gsm = [\"host:port\"]",
+        Role::Auto => "role = \"auto\" is not available yet: write role = \"member\" or role = \"manager\"",
     };
-    let options = HostOptions { credentials, interface, port, control_port, data_port };
+    Err(Failure::Failed(format!("group {:?}: {missing}", group.name)))
+}
+
+/// Opens what the groups of this process share.
+async fn open(threads: &Threads, config: &Config) -> Result<Host, Failure> {
+    let CredentialFiles { certificate, key, ca } = &config.credentials;
+    let interface = match &config.interface {
+        Some(name) => Interface::resolve(name),
+        None => Interface::choose(),
+    };
+    let options = HostOptions {
+        credentials: Credentials::load(certificate, key, ca).map_err(Failure::because)?,
+        interface: interface.map_err(Failure::because)?,
+        port: config.ports.registrar,
+        control_port: config.ports.control,
+        data_port: config.ports.data,
+    };
     Host::open(threads, options).await.map_err(Failure::because)
 }
 
@@ -176,13 +189,10 @@ impl NodeEvents {
     }
 }
 
-fn load(files: &CredentialFiles) -> Result<Credentials, Failure> {
-    Credentials::load(&files.certificate, &files.key, &files.ca).map_err(Failure::because)
-}
-
-fn manager_options(group: String, settings: ManagerConfig, store: MemoryStore) -> ManagerOptions {
+fn manager_options(group: GroupConfig, store: MemoryStore) -> ManagerOptions {
+    let settings = group.settings;
     ManagerOptions {
-        group,
+        group: group.name,
         address: settings.address,
         ttl: settings.ttl,
         suite: settings.suite,

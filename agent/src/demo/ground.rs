@@ -85,9 +85,9 @@ impl Ground {
     pub(super) fn manager(&self, name: &str) -> Result<PathBuf, GroundError> {
         let (certificate, key) = self.issue(name, Roles { member: true, manager: true, maa: false })?;
         let text = format!(
-            "group = {GROUP:?}\nrole = \"manager\"\ninterface = \"lo\"\ncontrol_socket = {:?}\n\n\
+            "interface = \"lo\"\nport = 0\ncontrol_socket = {:?}\nstate = \"state\"\nkeys = \"keys\"\n\n\
              [credentials]\ncertificate = {certificate:?}\nkey = {key:?}\nca = {:?}\n\n\
-             [manager]\nport = 0\nrekey_interval = {REKEY_INTERVAL:?}\n",
+             [[group]]\nname = {GROUP:?}\nrole = \"manager\"\nrekey_interval = {REKEY_INTERVAL:?}\n",
             self.control_socket(),
             self.ca,
         );

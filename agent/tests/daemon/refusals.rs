@@ -24,10 +24,10 @@ async fn the_exit_code_says_whose_fault_it_is() {
             "{ended:?}"
         );
     }
-    let file = site.configure("gsm", "role = \"manager\"", "[manager]\nrekey_interval = \"50ms\"");
+    let file = site.configure("gsm", "role = \"manager\"\nrekey_interval = \"50ms\"");
     let ended = conclave(&["run", "--config", &file], b"").await;
     assert_eq!(ended.code, 1, "{ended:?}");
-    let said = format!("{file}:10:18: rekey_interval = \"50ms\" is not between 100ms and 24h\n");
+    let said = format!("{file}:13:18: rekey_interval = \"50ms\" is not between 100ms and 24h\n");
     assert!(ended.stderr.contains(&said) && ended.stderr.contains("^^^^^^"), "{ended:?}");
 }
 
@@ -76,8 +76,8 @@ async fn a_denied_identity_and_a_certificate_without_the_role_are_refused_and_co
         "{status:?}"
     );
     site.issue("mallory", "manager").await;
-    let head = format!("role = \"member\"\ngsm = [\"{registrar}\"]");
-    let file = site.configure("mallory", &head, "");
+    let part = format!("role = \"member\"\ngsm = [\"{registrar}\"]");
+    let file = site.configure("mallory", &part);
     let mut mallory = site.start("mallory", &file).await;
     assert_eq!(mallory.event("join.refused").await["reason"], "not_certified");
     manager.event("join.refused").await;
@@ -104,7 +104,7 @@ async fn a_second_daemon_does_not_take_the_socket_of_the_first() {
 async fn a_daemon_does_not_start_with_what_it_cannot_use() {
     let site = Site::new().await;
     site.issue("gsm", "member").await;
-    let file = site.configure("gsm", "role = \"manager\"", "");
+    let file = site.configure("gsm", "role = \"manager\"");
     let start = async || conclave(&["run", "--config", &file], b"").await;
     let ended = start().await;
     assert!(ended.code == 1 && ended.stderr.contains("does not carry the manager role"), "{ended:?}");

@@ -97,13 +97,14 @@ impl Site {
         assert_eq!(issued.code, 0, "{issued:?}");
     }
 
-    /// Writes `name`.toml: `head` before the tables, `tail` after them.
-    pub(crate) fn configure(&self, name: &str, head: &str, tail: &str) -> String {
+    /// Writes `name`.toml for the group video, with `group` below its name.
+    pub(crate) fn configure(&self, name: &str, group: &str) -> String {
         let file = self.path(&format!("{name}.toml"));
         let text = format!(
-            "group = \"video\"\ninterface = \"lo\"\ncontrol_socket = \"run/{name}.sock\"\n{head}\n\
+            "interface = \"lo\"\nport = 0\ncontrol_socket = \"run/{name}.sock\"\nstate = \"{name}/state\"\n\
+             keys = \"{name}/keys\"\n\
              [credentials]\ncertificate = \"pki/{name}.example-cert.pem\"\nkey = \"pki/{name}.example-key.pem\"\n\
-             ca = \"pki/ca-cert.pem\"\n{tail}\n"
+             ca = \"pki/ca-cert.pem\"\n[[group]]\nname = \"video\"\n{group}\n"
         );
         fs::write(&file, text).unwrap();
         file
@@ -112,14 +113,14 @@ impl Site {
     /// Starts a manager called gsm, with these settings besides a kernel-chosen port.
     pub(crate) async fn manager(&self, settings: &str) -> Daemon {
         self.issue("gsm", "manager").await;
-        let file = self.configure("gsm", "role = \"manager\"", &format!("[manager]\nport = 0\n{settings}"));
+        let file = self.configure("gsm", &format!("role = \"manager\"\n{settings}"));
         self.start("gsm", &file).await
     }
 
     /// Starts a member that registers at `registrar`.
     pub(crate) async fn member(&self, name: &str, registrar: &str) -> Daemon {
         self.issue(name, "member").await;
-        let file = self.configure(name, &format!("role = \"member\"\ngsm = [\"{registrar}\"]"), "");
+        let file = self.configure(name, &format!("role = \"member\"\ngsm = [\"{registrar}\"]"));
         self.start(name, &file).await
     }
 
