@@ -73,6 +73,9 @@ pub struct KeyRing {
     pub hard_floor: Option<HardFloor>,
     /// Registrations that ended while a key they know is still received under.
     pub departed: Vec<Departed>,
+    /// The newest state that any signed message named, held or not. Epochs begin anew when the manager is started
+    /// again, so without it a packet under its first key would look older than every key held.
+    pub known: Option<StateId>,
 }
 
 impl KeyRing {
@@ -87,6 +90,7 @@ impl KeyRing {
             receive: Vec::new(),
             hard_floor: None,
             departed: Vec::new(),
+            known: None,
         }
     }
 

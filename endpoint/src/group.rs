@@ -106,6 +106,7 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
             signing: keys.signing.public_key(),
             exchange: keys.exchange,
             verifier: Arc::new(Ed25519Verifier),
+            discovery: None,
         };
         let mut member = Member::new(config, system_randomness());
         member.join(Clock.now());

@@ -162,6 +162,7 @@ impl World {
             signing: self.nodes[id.0].signing,
             exchange: self.nodes[id.0].exchange,
             verifier: Arc::clone(&self.setup.verifier),
+            discovery: None,
         };
         let number = (id.0 as u64) << 32 | u64::from(start);
         let member = Member::new(config, Box::new(Dice::generator(seed, "member", number)));

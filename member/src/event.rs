@@ -41,8 +41,23 @@ pub enum MemberEvent {
         /// Which registrar.
         registrar: SocketAddr,
     },
-    /// No alarm came for the configured silence. The member keeps its keys and looks for a manager.
+    /// No alarm came for the configured silence. The member keeps its keys, goes on sending and receiving, and looks
+    /// around; see [`Ending::Orphaned`].
     ManagerSilent,
+    /// The manager was started again and signed a state of its new term: the member follows it without registering
+    /// again.
+    ManagerRestarted {
+        /// The first state of the new start that was seen.
+        state: StateId,
+    },
+    /// The node goes from its manager to another one, or to what its manager has become, and keeps its keys until it is
+    /// admitted there.
+    Moving(Move),
+    /// Nobody manages the group: this node claims it. Another one's better claim may still end that.
+    Standing,
+    /// Nobody objected. The driver takes the member apart ([`Member::into_promotion`](crate::Member::into_promotion))
+    /// and starts a manager; the member itself does nothing any more.
+    Elected,
     /// The membership ended: the node left, or was put out. No key is held any more.
     Ended(Ending),
 }
@@ -75,4 +90,19 @@ pub enum Ending {
     LeftUnheard,
     /// The manager will not have it any more.
     PutOut,
+    /// No valid alarm came for [`Timing::t_hard`](protocol::Timing::t_hard). The search begins anew.
+    Orphaned,
+}
+
+/// Why a node goes to another manager while it has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// Its manager said so, and said where to.
+    SentAway,
+    /// Its manager is silent, and another one of the group is there.
+    ManagerLost,
+    /// Its manager came back under another subgroup: it lost its state.
+    ManagerForgot,
+    /// Its manager does not answer it any more, or cannot be followed.
+    NotKnown,
 }

@@ -12,6 +12,6 @@ mod registration;
 mod repair;
 
 pub use activation::Activation;
-pub use config::MemberConfig;
-pub use event::{Ending, MemberEvent, Place};
-pub use member::Member;
+pub use config::{Candidacy, Discovery, MemberConfig};
+pub use event::{Ending, MemberEvent, Move, Place};
+pub use member::{Member, Promotion};

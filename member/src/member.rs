@@ -10,7 +10,7 @@ use protocol::{
 };
 use rand_core::CryptoRng;
 
-use crate::config::MemberConfig;
+use crate::config::{Candidacy, MemberConfig};
 use crate::event::{Ending, MemberEvent, Place};
 use crate::membership::{Effect, Membership};
 use crate::registration::{Admission, Progress, RegistrationExchange, jitter};
@@ -55,6 +55,7 @@ struct Leaving {
 pub struct Member {
     config: MemberConfig,
     rng: Rng,
+    candidacy: Option<Candidacy>,
     exchange: RegistrationExchange,
     membership: Option<Box<Membership>>,
     leaving: Option<Leaving>,
@@ -65,6 +66,22 @@ pub struct Member {
     repair: Repair,
     timers: Timers<Timer>,
     outbox: Outbox<MemberEvent>,
+}
+
+/// What is left of a member that becomes manager.
+pub struct Promotion {
+    /// The randomness it was built with.
+    pub rng: Box<dyn CryptoRng + Send>,
+    /// What it stood with; `None` if it never stood.
+    pub candidacy: Option<Candidacy>,
+    /// The number of the next connection this node opens.
+    pub next_conn: u64,
+}
+
+impl std::fmt::Debug for Promotion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Promotion").field("candidacy", &self.candidacy).finish_non_exhaustive()
+    }
 }
 
 /// The randomness handed in; named so that printing a member never prints it.
@@ -82,6 +99,7 @@ impl Member {
         Self {
             config,
             rng: Rng(rng),
+            candidacy: None,
             exchange: RegistrationExchange::new(),
             membership: None,
             leaving: None,
@@ -91,6 +109,34 @@ impl Member {
             timers: Timers::new(),
             outbox: Outbox::new(Commit(0)),
         }
+    }
+
+    /// The member of a node that was manager until now and gave way: it tries the registrars `first` before any other,
+    /// and numbers its connections from `next_conn` on.
+    pub fn new_after(
+        mut config: MemberConfig,
+        rng: Box<dyn CryptoRng + Send>,
+        next_conn: u64,
+        first: Vec<SocketAddr>,
+    ) -> Self {
+        config.registrars.splice(0..0, first);
+        let mut member = Self::new(config, rng);
+        member.exchange = RegistrationExchange::numbered_from(next_conn);
+        member
+    }
+
+    /// Makes this an eligible node: where nobody manages the group, it stands for election with `candidacy`. Called
+    /// before [`Member::join`]; a mandate that is too long for its datagrams is not stood with.
+    pub fn stand(&mut self, candidacy: Candidacy) {
+        if candidacy.mandate.fits() && self.config.discovery.is_some() {
+            self.candidacy = Some(candidacy);
+        }
+    }
+
+    /// What the manager needs that this node becomes, after [`MemberEvent::Elected`]. What the member still had to say
+    /// is lost, so its queues are drained before.
+    pub fn into_promotion(self) -> Promotion {
+        Promotion { rng: self.rng.0, candidacy: self.candidacy, next_conn: self.exchange.next_conn() }
     }
 
     /// Begins to look for a manager. Called once by the application; more calls change nothing.

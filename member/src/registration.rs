@@ -72,7 +72,15 @@ pub(crate) struct RegistrationExchange {
 
 impl RegistrationExchange {
     pub(crate) const fn new() -> Self {
-        Self { stage: Stage::Idle, due: None, candidate: 0, failures: 0, next_conn: 1 }
+        Self::numbered_from(1)
+    }
+
+    pub(crate) const fn numbered_from(next_conn: u64) -> Self {
+        Self { stage: Stage::Idle, due: None, candidate: 0, failures: 0, next_conn }
+    }
+
+    pub(crate) const fn next_conn(&self) -> u64 {
+        self.next_conn
     }
 
     /// Begins to look for a manager at `at`, unless it is already looking.

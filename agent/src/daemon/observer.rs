@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use conclave::Clock;
 use gsm::{Departure, GsmEvent};
-use member::{Ending, MemberEvent, Place};
+use member::{Ending, MemberEvent, Move, Place};
 use protocol::{Instant, Refusal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
@@ -168,6 +168,12 @@ impl Record {
                 happened!(warn, "join.refused", registrar = registrar, reason = word, text = text)
             }
             MemberEvent::ManagerSilent => happened!(warn, "manager.silent"),
+            MemberEvent::ManagerRestarted { state } => {
+                happened!(info, "manager.restarted", term = state.term.0)
+            }
+            MemberEvent::Moving(why) => happened!(warn, "member.moving", reason = move_word(why)),
+            MemberEvent::Standing => happened!(info, "election.standing"),
+            MemberEvent::Elected => happened!(info, "election.won"),
             MemberEvent::Ended(how) => {
                 self.standing = Standing::Out;
                 self.place = None;
@@ -187,9 +193,20 @@ impl Record {
             Ending::Left => ("left", "it left"),
             Ending::LeftUnheard => ("left_unheard", "it left, and no manager answered"),
             Ending::PutOut => ("put_out", "the manager put it out"),
+            Ending::Orphaned => ("orphaned", "no manager was heard for too long"),
         };
         self.reason.get_or_insert_with(|| text.to_owned());
         word
+    }
+}
+
+/// The word of a move in events.
+const fn move_word(why: Move) -> &'static str {
+    match why {
+        Move::SentAway => "sent_away",
+        Move::ManagerLost => "manager_lost",
+        Move::ManagerForgot => "manager_forgot",
+        Move::NotKnown => "not_known",
     }
 }
 

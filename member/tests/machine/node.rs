@@ -35,6 +35,7 @@ impl Node {
             signing: SIGNING,
             exchange: ExchangePublic([5; 32]),
             verifier: Arc::new(Ed25519Verifier),
+            discovery: None,
         };
         let member = Member::new(config, Box::new(ChaCha12Rng::seed_from_u64(seed)));
         let (sent, events) = Default::default();
