@@ -110,6 +110,14 @@ labels! {
     // Trees of packets.
     /// Leaves and nodes of a Merkle tree over packets.
     Merkle => "merkle",
+
+    // What a manager keeps on disk.
+    /// Keys of a store from its key file; context: what for.
+    StoreKey => "store-key",
+    /// MAC over a small file of a store.
+    StoreMac => "store-mac",
+    /// Chain value of a record from the one before it.
+    StoreChain => "store-chain",
 }
 
 #[cfg(test)]

@@ -35,6 +35,12 @@ pub enum StoreError {
         /// Its permissions.
         mode: u32,
     },
+    /// The operator's fault: what opens the state would lie beside it, in every copy of it.
+    #[error("the keys directory {} lies inside the data directory: keep it elsewhere", path.display())]
+    KeysInside {
+        /// The keys directory.
+        path: PathBuf,
+    },
     /// There is state, but the file that opens it is gone. A new key is never made in its place: the state would be
     /// lost, and evictions with it.
     #[error("{} is missing, but there is state sealed under it: restore the file", path.display())]

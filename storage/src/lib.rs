@@ -10,9 +10,11 @@
 mod dirs;
 mod error;
 mod memory;
+mod sled_store;
 mod store;
 
 pub use dirs::StateDirs;
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use sled_store::SledStore;
 pub use store::{Health, Loaded, Record, Snapshot, Store, StoreKind};
