@@ -1,10 +1,11 @@
 //! The operator's door: run a manager, look at it, evict, rekey, tune.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Signer, Label, Secret, Signer, Suite, hash};
-use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, GsmStatus, Listed, RekeySummary, RequestError};
+use crypto::{Ed25519Signer, Ed25519Verifier, Label, Secret, Signer, Suite, hash};
+use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, GsmStatus, Journal, Listed, RekeySummary, RequestError};
 use keytree::Degree;
 use protocol::{Domain, GroupId, StateId, SubgroupId, Timing};
 use storage::Store;
@@ -98,7 +99,7 @@ impl Manager {
         let journal = StoreThread::start(options.store).map_err(StartError::Thread)?;
         let mut rng = system_randomness();
         let signer = Ed25519Signer::from_seed(&Secret::random(&mut *rng));
-        let gsm = Gsm::start(Clock.now(), config, Box::new(signer), rng);
+        let gsm = Gsm::start(Clock.now(), config, Box::new(signer), rng, Journal::default());
         let setup = Setup { group, seat, store: Some(journal) };
         let Begun { node, messages, events } = Node::start(host, setup, gsm);
         Ok(Self { node, messages, events, host: host.clone(), registrar, store })
@@ -246,6 +247,7 @@ fn gsm_config(
         packet_size: options.packet_size,
         timing: options.timing,
         access: options.access.clone(),
+        verifier: Arc::new(Ed25519Verifier),
     };
     Ok((config, registrar))
 }

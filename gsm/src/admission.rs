@@ -3,14 +3,13 @@
 use crypto::Secret;
 use keytree::Join as TreeJoin;
 use protocol::{
-    Budget, ConnId, Credential, Frame, Grant, Instant, Join, Peer, Refusal, RegNo, Rejected, SenderId,
-    Transmit,
+    ConnId, Credential, Frame, Grant, Instant, Join, Peer, Refusal, RegNo, Rejected, SenderId, Transmit,
 };
 
 use crate::event::{Departure, GsmEvent};
 use crate::gsm::Gsm;
 use crate::journal::{JoinedEntry, JournalEntry};
-use crate::member_list::{Listed, Standing};
+use crate::member_list::Listed;
 use crate::registrar::{Offer, Request, manager_confirmation};
 
 impl Gsm {
@@ -115,8 +114,9 @@ impl Gsm {
 
     /// Puts the manager's own node on the list, with a random leaf secret.
     pub(crate) fn enlist_own_node(&mut self, now: Instant) {
+        let Some(reg_no) = self.free_leaf() else { return };
         let entry = JoinedEntry {
-            reg_no: RegNo(0),
+            reg_no,
             sender: self.own,
             identity: self.config.identity.clone(),
             certificate: self.config.certificate,
@@ -124,7 +124,7 @@ impl Gsm {
             exchange: self.config.exchange,
             eligible: true,
             leaf: Secret::random(&mut *self.rng.0),
-            leaf_steps: 0,
+            leaf_steps: self.keys.tree().leaf_steps(),
             unicast: Secret::random(&mut *self.rng.0),
         };
         self.enlist(now, entry);
@@ -133,27 +133,11 @@ impl Gsm {
     /// Records a registration, puts it on the member list, and has it let in by the next cut.
     fn enlist(&mut self, now: Instant, entry: JoinedEntry) -> protocol::Commit {
         let join = TreeJoin { reg_no: entry.reg_no, leaf: entry.leaf.clone(), leaf_steps: entry.leaf_steps };
-        let listed = Listed {
-            reg_no: entry.reg_no,
-            sender: entry.sender,
-            identity: entry.identity.clone(),
-            certificate: entry.certificate,
-            signing: entry.signing,
-            exchange: entry.exchange,
-            eligible: entry.eligible,
-            standing: Standing::Pending,
-            heard: now,
-            held: None,
-            address: None,
-            unicast: entry.unicast.clone(),
-            counter: 0,
-            resynced: 0,
-            resync_answers: Budget::new(1, 2),
-        };
+        let listed = Listed::of(&entry, now);
         if entry.eligible {
             self.policy.add_eligible(entry.sender, entry.signing, &*self.signer.0);
         }
-        let commit = self.record(&JournalEntry::Joined(Box::new(entry)));
+        let commit = self.record(JournalEntry::Joined(Box::new(entry)));
         self.members.insert(listed);
         self.keys.join(join);
         commit

@@ -1,15 +1,16 @@
 //! What a manager is told when it starts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crypto::{ExchangePublic, PublicKey, Suite};
+use crypto::{ExchangePublic, PublicKey, Suite, Verifier};
 use keytree::Degree;
 use protocol::{GroupId, SubgroupId, Timing};
 
 use crate::acl::AccessList;
 
 /// What a manager is told when it starts. All of it but the rekey interval stays until it stops.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GsmConfig {
     /// The group.
     pub group: GroupId,
@@ -42,4 +43,17 @@ pub struct GsmConfig {
     pub timing: Timing,
     /// Who may register.
     pub access: AccessList,
+    /// Checks what members hand back of this manager's own signatures.
+    pub verifier: Arc<dyn Verifier>,
+}
+
+impl std::fmt::Debug for GsmConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GsmConfig")
+            .field("group", &self.group)
+            .field("subgroup", &self.subgroup)
+            .field("identity", &self.identity)
+            .field("timing", &self.timing)
+            .finish_non_exhaustive()
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{Refusal, RegNo, SenderId, StateId};
+use protocol::{Refusal, RegNo, Revocation, SenderId, StateId, Term};
 
 /// Something that happened to a manager or its subgroup.
 ///
@@ -41,9 +41,47 @@ pub enum GsmEvent {
     Rekeyed(RekeySummary),
     /// The data plane's keys of the manager's own node changed.
     KeyRing(KeyRing),
-    /// The store failed: nobody is admitted any more, until the manager is started again. Alarms, leaves and evictions
-    /// go on, and what they lead to is told without being durable.
+    /// The store failed: nobody is admitted until it works again ([`GsmEvent::Writable`]). Alarms, leaves and evictions
+    /// go on, and what they lead to is told without being durable: if the manager ends before the store works again, its
+    /// next start finds members that know more than its journal, and all register again.
     ReadOnly,
+    /// The store works again, and everything that was told meanwhile is durable.
+    Writable,
+    /// The manager came back with the members its journal names; the next key update brings them along.
+    Resumed {
+        /// How many there are, the own node not among them.
+        members: usize,
+        /// The new term.
+        term: Term,
+    },
+    /// The manager came back with settings its members were not promised (addresses, times, suite, degree, signing key):
+    /// it makes a new subgroup, and all must register again.
+    StartedOver {
+        /// How many there were.
+        members: usize,
+    },
+    /// The store is older than what members hold, or was damaged: nobody is kept, all must register again, and who was
+    /// evicted stays out. For operators: somebody put an old copy of the state back, or the disk lost what it had
+    /// promised to keep.
+    RolledBack {
+        /// The newest state in the journal.
+        held: Option<StateId>,
+        /// The newest state that a member or the manager's other start has shown, if that is what gave it away.
+        seen: Option<StateId>,
+        /// Evictions that the store had forgotten and members have shown.
+        revocations: usize,
+    },
+    /// Another start of this very manager, with its key and its journal, is at work: a copy of this host, or of its
+    /// state. This one stays silent as long as it hears the other one.
+    OtherStart {
+        /// The state the other one leads.
+        state: StateId,
+    },
+    /// Somebody who is not a member will never be let in; every member is told.
+    Revoked {
+        /// Who.
+        revocation: Revocation,
+    },
 }
 
 /// Why a member is out.

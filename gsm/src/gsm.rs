@@ -20,6 +20,7 @@ use crate::key_manager::{KeyManager, Leave};
 use crate::member_list::{Listed, MemberList, Standing};
 use crate::policy::Policy;
 use crate::registrar::{Registrar, Rules};
+use crate::remembered::{Journal, Ledger, Remembered};
 use crate::transmitter::Transmitter;
 
 /// The timers of a manager; registrations have deadlines of their own.
@@ -89,6 +90,11 @@ pub struct Gsm {
     pub(crate) step_leaves: bool,
     /// Something asked to be cut at once while another cut waits for its record.
     pub(crate) urgent: bool,
+    /// What the journal amounts to, including what is not durable yet.
+    pub(crate) ledger: Ledger,
+    /// No record was ever refused by the ledger, which would be our own bug: without that, no snapshot.
+    pub(crate) sound: bool,
+    pub(crate) since_snapshot: usize,
     pub(crate) timers: Timers<Timer>,
     pub(crate) outbox: Outbox<GsmEvent>,
 }
@@ -138,7 +144,7 @@ pub enum RequestError {
 }
 
 impl Gsm {
-    /// Starts a manager of a new subgroup, in its first term.
+    /// Starts a manager of a new subgroup, in its first term. `journal` is where the numbers of its records go on.
     ///
     /// The driver hands in the signing key and the randomness. No key update and no alarm goes out before the start is
     /// durable.
@@ -146,43 +152,66 @@ impl Gsm {
         now: Instant,
         config: GsmConfig,
         signer: Box<dyn Signer>,
-        mut rng: Box<dyn CryptoRng + Send>,
+        rng: Box<dyn CryptoRng + Send>,
+        journal: Journal,
+    ) -> Self {
+        let nothing = Remembered::nothing();
+        Self::resume(now, config, signer, rng, nothing, journal)
+    }
+
+    /// Starts a manager again with what its journal remembers: in the same subgroup, with its members, unless the
+    /// journal or the configuration does not allow that; who was evicted stays out in any case.
+    ///
+    /// The configuration names the addresses of [`Remembered::place`], or everybody has to register again. Nothing goes
+    /// out before the start is durable, and it first listens for another start of this manager and asks its members for
+    /// the newest they saw.
+    pub fn resume(
+        now: Instant,
+        config: GsmConfig,
+        signer: Box<dyn Signer>,
+        rng: Box<dyn CryptoRng + Send>,
+        remembered: Remembered,
+        journal: Journal,
     ) -> Self {
         let domain = Domain { suite: config.suite, group: config.group, subgroup: config.subgroup };
-        let inst = Inst(rng.next_u64());
-        let own = SenderId::issue(inst, 1);
-        let first_prefilter = Secret::random(&mut *rng);
+        let (inst, own) = (Inst(0), SenderId(0));
         let mut gsm = Self {
             domain,
             inst,
             registrar: Registrar::new(),
             members: MemberList::new(),
-            keys: KeyManager::new(domain, config.degree, Term(1), inst),
+            keys: KeyManager::new(domain, config.degree, Term(0), inst, 0),
             transmitter: Transmitter::new(config.control, config.ttl, config.packet_size),
             policy: Policy::new(domain, &*signer),
             activation: Activation::new(domain, own, config.timing),
             own,
-            started: Commit(0),
-            issued: 1,
-            prefilters: BTreeMap::from([(Epoch(0), first_prefilter)]),
+            started: journal.last,
+            issued: 0,
+            prefilters: BTreeMap::new(),
             alarms: 0,
             alarm_due: now,
             resync_answers: Budget::new(RESYNC_ANSWERS_PER_SECOND, RESYNC_ANSWERS_PER_SECOND),
             read_only: false,
             step_leaves: false,
             urgent: false,
+            ledger: Ledger::default(),
+            sound: true,
+            since_snapshot: 0,
             timers: Timers::new(),
-            outbox: Outbox::new(Commit(0)),
+            outbox: Outbox::new(journal.last),
             signer: SigningKey(signer),
             rng: Rng(rng),
             config,
         };
-        gsm.started = gsm.record(&JournalEntry::Started { subgroup: domain.subgroup, term: Term(1), inst });
-        gsm.enlist_own_node(now);
-        gsm.timers.set(Timer::Expiry, now + gsm.config.timing.keepalive);
-        gsm.timers.set(Timer::Refresh, now + gsm.config.timing.refresh);
-        gsm.cut(now);
+        gsm.begin(now, remembered);
         gsm
+    }
+
+    /// A snapshot of everything recorded so far, and the newest record it contains, when the journal has grown enough
+    /// for one and all of it is durable. The driver asks after each report of the store, and wipes the bytes when
+    /// they are sealed: they hold leaf secrets.
+    pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
+        None
     }
 
     /// Puts a member out for good and cuts at once (GSM 3.5), also one that is leaving by itself. Returns the state
@@ -276,8 +305,10 @@ impl Gsm {
     }
 
     /// Asks for a record. In read-only mode nothing will make it durable, and what depends on it is told at once.
-    pub(crate) fn record(&mut self, entry: &JournalEntry) -> Commit {
+    pub(crate) fn record(&mut self, entry: JournalEntry) -> Commit {
         let commit = self.outbox.record(entry.encode());
+        self.since_snapshot += 1;
+        self.sound &= self.ledger.apply(entry).is_ok();
         if self.read_only { Commit(0) } else { commit }
     }
 
@@ -296,7 +327,7 @@ impl Gsm {
         } else {
             JournalEntry::Departed { sender }
         };
-        let commit = self.record(&entry);
+        let commit = self.record(entry);
         self.policy.remove_eligible(sender, &*self.signer.0);
         if leaving {
             self.keys.harden(reg_no);

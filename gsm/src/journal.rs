@@ -6,10 +6,13 @@ use crypto::{ExchangePublic, PublicKey, Secret};
 use protocol::limits::MAX_IDENTITY;
 use protocol::{Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer};
 
+use crate::promised::Promised;
+
 /// One record of a manager's journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JournalEntry {
-    /// The manager started. Durable before the first packet of the term.
+    /// The manager started. Durable before the first packet of the term. Another subgroup than before means that
+    /// nobody was kept.
     Started {
         /// The subgroup.
         subgroup: SubgroupId,
@@ -17,6 +20,8 @@ pub enum JournalEntry {
         term: Term,
         /// This start of it.
         inst: Inst,
+        /// What members learn from their grants.
+        promised: Box<Promised>,
     },
     /// A member was admitted. Durable before the member is told.
     Joined(Box<JoinedEntry>),
@@ -39,6 +44,16 @@ pub enum JournalEntry {
         /// How often all leaf secrets were stepped by then.
         leaf_steps: u16,
     },
+    /// Somebody who is not a member must never come back: at an operator's word, another manager's, or by what members
+    /// showed after the store had lost it.
+    Revoked {
+        /// Who.
+        revocation: Revocation,
+    },
+    /// This node is no manager any more: another one has its members.
+    SteppedDown,
+    /// Nothing. Asks a store that failed whether it works again.
+    Probe,
 }
 
 /// What is kept of an admission.
@@ -72,22 +87,21 @@ impl JournalEntry {
     const DEPARTED: u8 = 3;
     const EVICTED: u8 = 4;
     const CUT: u8 = 5;
+    const REVOKED: u8 = 6;
+    const STEPPED_DOWN: u8 = 7;
+    const PROBE: u8 = 8;
 
     /// The record's bytes. They may hold a leaf secret and a unicast key: a store seals them.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         match self {
-            Self::Started { subgroup, term, inst } => {
+            Self::Started { subgroup, term, inst, promised } => {
                 writer.u8(Self::STARTED).subgroup(*subgroup).u32(term.0).u64(inst.0);
+                promised.encode(&mut writer);
             }
             Self::Joined(joined) => {
-                writer.u8(Self::JOINED).reg_no(joined.reg_no).sender(joined.sender).text(&joined.identity);
-                writer.bytes(&joined.certificate).bytes(&joined.signing.0).bytes(&joined.exchange.0);
-                writer
-                    .bool(joined.eligible)
-                    .secret(&joined.leaf)
-                    .u16(joined.leaf_steps)
-                    .secret(&joined.unicast);
+                writer.u8(Self::JOINED);
+                joined.encode(&mut writer);
             }
             Self::Departed { sender } => {
                 writer.u8(Self::DEPARTED).sender(*sender);
@@ -98,6 +112,16 @@ impl JournalEntry {
             }
             Self::Cut { state, leaf_steps } => {
                 writer.u8(Self::CUT).state(*state).u16(*leaf_steps);
+            }
+            Self::Revoked { revocation } => {
+                writer.u8(Self::REVOKED);
+                revocation.encode(&mut writer);
+            }
+            Self::SteppedDown => {
+                writer.u8(Self::STEPPED_DOWN);
+            }
+            Self::Probe => {
+                writer.u8(Self::PROBE);
             }
         }
         writer.into_bytes()
@@ -111,24 +135,17 @@ impl JournalEntry {
                 subgroup: reader.subgroup()?,
                 term: Term(reader.u32()?),
                 inst: Inst(reader.u64()?),
+                promised: Box::new(Promised::decode(&mut reader)?),
             },
-            Self::JOINED => Self::Joined(Box::new(JoinedEntry {
-                reg_no: reader.reg_no()?,
-                sender: reader.sender()?,
-                identity: reader.text(MAX_IDENTITY, "identity")?,
-                certificate: reader.array()?,
-                signing: PublicKey(reader.array()?),
-                exchange: ExchangePublic(reader.array()?),
-                eligible: reader.bool()?,
-                leaf: reader.secret()?,
-                leaf_steps: reader.u16()?,
-                unicast: reader.secret()?,
-            })),
+            Self::JOINED => Self::Joined(Box::new(JoinedEntry::decode(&mut reader)?)),
             Self::DEPARTED => Self::Departed { sender: reader.sender()? },
             Self::EVICTED => {
                 Self::Evicted { sender: reader.sender()?, revocation: Revocation::decode(&mut reader)? }
             }
             Self::CUT => Self::Cut { state: reader.state()?, leaf_steps: reader.u16()? },
+            Self::REVOKED => Self::Revoked { revocation: Revocation::decode(&mut reader)? },
+            Self::STEPPED_DOWN => Self::SteppedDown,
+            Self::PROBE => Self::Probe,
             _ => return Err(Malformed::Invalid("journal entry")),
         };
         reader.finish()?;
@@ -136,11 +153,46 @@ impl JournalEntry {
     }
 }
 
+impl JoinedEntry {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.reg_no(self.reg_no).sender(self.sender).text(&self.identity);
+        writer.bytes(&self.certificate).bytes(&self.signing.0).bytes(&self.exchange.0);
+        writer.bool(self.eligible).secret(&self.leaf).u16(self.leaf_steps).secret(&self.unicast);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            reg_no: reader.reg_no()?,
+            sender: reader.sender()?,
+            identity: reader.text(MAX_IDENTITY, "identity")?,
+            certificate: reader.array()?,
+            signing: PublicKey(reader.array()?),
+            exchange: ExchangePublic(reader.array()?),
+            eligible: reader.bool()?,
+            leaf: reader.secret()?,
+            leaf_steps: reader.u16()?,
+            unicast: reader.secret()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use keytree::Epoch;
+    use crypto::Suite;
+    use keytree::{Degree, Epoch};
 
     use super::*;
+
+    fn promised() -> Box<Promised> {
+        Box::new(Promised {
+            suite: Suite::Aes256Kw,
+            degree: Degree::default(),
+            control: ([239, 192, 1, 2], 7_401).into(),
+            data: ([239, 192, 1, 2], 7_402).into(),
+            manager: PublicKey([8; 32]),
+            times: std::array::from_fn(|place| place as u32),
+        })
+    }
 
     #[test]
     fn every_entry_reads_back_and_nothing_shorter_or_longer_does() {
@@ -160,11 +212,19 @@ mod tests {
             unicast: Secret::new([7; 32]),
         };
         let entries = [
-            JournalEntry::Started { subgroup: SubgroupId(1), term: Term(2), inst: Inst(3) },
+            JournalEntry::Started {
+                subgroup: SubgroupId(1),
+                term: Term(2),
+                inst: Inst(3),
+                promised: promised(),
+            },
             JournalEntry::Joined(Box::new(joined)),
             JournalEntry::Departed { sender: SenderId(1) },
             JournalEntry::Evicted { sender: SenderId(1), revocation },
             JournalEntry::Cut { state, leaf_steps: 4 },
+            JournalEntry::Revoked { revocation },
+            JournalEntry::SteppedDown,
+            JournalEntry::Probe,
         ];
         for entry in entries {
             let bytes = entry.encode();

@@ -64,10 +64,10 @@ pub(crate) struct KeyManager {
 }
 
 impl KeyManager {
-    pub(crate) fn new(domain: Domain, degree: Degree, term: Term, inst: Inst) -> Self {
+    pub(crate) fn new(domain: Domain, degree: Degree, term: Term, inst: Inst, leaf_steps: u16) -> Self {
         Self {
             domain,
-            tree: KeyTree::new(domain.suite, TreeId(0), degree),
+            tree: KeyTree::resumed(domain.suite, TreeId(0), degree, leaf_steps),
             start: StateId { term, inst, epoch: Epoch(0) },
             current: None,
             pending: Pending::default(),

@@ -14,9 +14,12 @@ mod key_manager;
 mod member_list;
 mod packing;
 mod policy;
+mod promised;
 mod registrar;
 mod rekeying;
+mod remembered;
 mod service;
+mod starting;
 mod transmitter;
 
 pub use acl::{AccessList, AccessRule};
@@ -25,3 +28,5 @@ pub use event::{Departure, GsmEvent, RekeySummary};
 pub use gsm::{Gsm, GsmStatus, RequestError};
 pub use journal::{JoinedEntry, JournalEntry};
 pub use member_list::{Listed, Standing};
+pub use promised::Promised;
+pub use remembered::{Flaw, Journal, JournalError, Remembered};

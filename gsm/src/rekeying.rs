@@ -33,7 +33,7 @@ impl Gsm {
         // A batch the tree refuses would be our own bug; everything then stays as it was and is tried again.
         let Ok(Some(staged)) = self.keys.stage(now, step_leaves, &mut *self.rng.0) else { return };
         let entry = JournalEntry::Cut { state: staged.state, leaf_steps: staged.staged.leaf_steps() };
-        let commit = self.record(&entry);
+        let commit = self.record(entry);
         self.keys.await_record(staged, commit);
         if self.read_only {
             self.complete_cut(now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Secret, Signer, Verifier};
 use data::Sealer;
-use gsm::{AccessList, Gsm, GsmConfig};
+use gsm::{AccessList, Gsm, GsmConfig, Journal};
 use keytree::TreeId;
 use member::{Member, MemberConfig};
 use protocol::{Domain, GroupId, Instant, SubgroupId};
@@ -127,9 +127,10 @@ impl World {
             packet_size: self.scenario.packet_size,
             timing: self.scenario.timing,
             access: AccessList::default(),
+            verifier: Arc::clone(&self.setup.verifier),
         };
         let rng = Dice::generator(self.seed, "manager", 0);
-        let gsm = Gsm::start(self.now, config, signer, Box::new(rng));
+        let gsm = Gsm::start(self.now, config, signer, Box::new(rng), Journal::default());
         let node = &mut self.nodes[0];
         node.process = Process::Manager(self.cast.manager(gsm));
         (node.listening, node.wanted) = (true, true);

@@ -40,4 +40,5 @@ pub use crypto::Position as NodeId;
 pub use ids::{Degree, Epoch, MAX_NODE_STEPS, MAX_ROOT_STEPS, RegNo, TreeId, Version};
 pub use path::{KeyPath, PathError, PathKey};
 pub use plan::{Change, Entry, RekeyView, Sealed, StagedRekey, Target};
+pub use step::step_leaf;
 pub use tree::{KeyTree, StaleStage};

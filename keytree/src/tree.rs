@@ -53,6 +53,11 @@ impl KeyTree {
         }
     }
 
+    /// The same after a restart: the leaf secrets that will join were stepped `leaf_steps` times by the trees before.
+    pub fn resumed(suite: Suite, tree: TreeId, degree: Degree, leaf_steps: u16) -> Self {
+        Self { leaf_steps, ..Self::new(suite, tree, degree) }
+    }
+
     /// Computes what a batch does, on paper; called by the manager when an interval ends.
     ///
     /// `epoch` must be above the last merged one. Randomness comes from `xof` only: first the IV, then the secrets

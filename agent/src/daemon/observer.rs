@@ -117,6 +117,22 @@ impl Record {
                 )
             }
             GsmEvent::ReadOnly => happened!(error, "store.read_only"),
+            GsmEvent::Writable => happened!(info, "store.writable"),
+            GsmEvent::Resumed { members, term } => {
+                happened!(info, "manager.resumed", members = members, term = term.0)
+            }
+            GsmEvent::StartedOver { members } => happened!(warn, "manager.started_over", members = members),
+            GsmEvent::RolledBack { held, seen, revocations } => happened!(
+                error,
+                "store.rolled_back",
+                held = held.map(|state| state.to_string()).unwrap_or_default(),
+                seen = seen.map(|state| state.to_string()).unwrap_or_default(),
+                revocations = revocations,
+            ),
+            GsmEvent::OtherStart { state } => {
+                happened!(error, "manager.other_start", state = state.to_string())
+            }
+            GsmEvent::Revoked { .. } => happened!(info, "member.revoked"),
             GsmEvent::KeyRing(_) => return None,
         })
     }

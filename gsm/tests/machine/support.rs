@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret, Signer, Suite};
-use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, JournalEntry, Listed};
+use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, Journal, JournalEntry, Listed};
 use keytree::Degree;
 use protocol::{
     Alarm, CloseReason, Commit, Confirm, ConnId, DatagramKind, Envelope, Frame, Gate, Grant, GroupId, Input,
@@ -43,7 +43,7 @@ impl Manager {
         configure(&mut config);
         let signer = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
         let rng = ChaCha12Rng::seed_from_u64(11);
-        let gsm = Gsm::start(now, config, Box::new(signer), Box::new(rng));
+        let gsm = Gsm::start(now, config, Box::new(signer), Box::new(rng), Journal::default());
         let (records, sent, events) = Default::default();
         let mut manager = Self { gsm, now, records, sent, events, storing: true, asked: Commit(0), conns: 0 };
         manager.drain();
@@ -317,5 +317,6 @@ fn config() -> GsmConfig {
         packet_size: 1_200,
         timing: Timing::default(),
         access: AccessList::default(),
+        verifier: Arc::new(Ed25519Verifier),
     }
 }

@@ -52,7 +52,10 @@ impl Roll {
     /// The next entry of the journal.
     pub(crate) fn on_entry(&mut self, entry: JournalEntry) {
         match entry {
-            JournalEntry::Started { .. } => {}
+            JournalEntry::Started { .. }
+            | JournalEntry::Revoked { .. }
+            | JournalEntry::SteppedDown
+            | JournalEntry::Probe => {}
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
                 self.live.insert(sender);
