@@ -36,7 +36,7 @@ pub use sockets::{
     Interface, InterfaceError, MulticastSocket, SendCounters, SendFault, SendSnapshot, SocketError,
     UnicastSocket,
 };
-pub use store_thread::{StoreReport, StoreThread, SubmitError};
+pub use store_thread::{StoreReport, StoreThread, SubmitError, open_store};
 pub use threads::Threads;
 pub use tls::{
     Connection, Expect, FrameCodec, Frames, HandshakeLimits, MAX_FRAME, RefusedBy, TlsConfig, TlsConfigError,

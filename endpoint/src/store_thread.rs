@@ -1,13 +1,19 @@
 //! The storage thread: the one place that waits for a disk.
 
+use std::any::Any;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use storage::{Record, Snapshot, Store, StoreError};
-use tokio::runtime;
+use futures_util::FutureExt as _;
+use storage::{Loaded, Record, SledStore, Snapshot, StateDirs, Store, StoreError};
+use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+use crate::node::system_randomness;
 
 /// How many orders may wait. A machine hands over a few records an interval, so a queue this long means a dead disk.
 const MAX_QUEUED: usize = 4_096;
@@ -47,6 +53,24 @@ pub enum SubmitError {
     Ended,
 }
 
+/// Opens the store on disk and reads what it holds, on a thread that may wait for the disk.
+///
+/// Called once for each group that keeps state, before [`StoreThread::start`] takes the store. An error is for the
+/// operator: nothing is known of the state then, and a manager must not begin without it. Whether what is read is all
+/// there ever was is in [`Loaded::health`].
+pub async fn open_store(dirs: StateDirs) -> Result<(Box<dyn Store>, Loaded), StoreError> {
+    let here = Handle::current();
+    let opened = spawn_blocking(move || {
+        let mut store = SledStore::open(dirs, system_randomness())?;
+        let loaded = here.block_on(store.load())?;
+        let store: Box<dyn Store> = Box::new(store);
+        Ok((store, loaded))
+    });
+    opened
+        .await
+        .unwrap_or_else(|panic| Err(StoreError::Engine(format!("opening the store panicked: {panic}"))))
+}
+
 /// A handle on the OS thread that owns a [`Store`].
 ///
 /// The machine's loop submits records and listens for reports; it never waits for either, so a store that takes 1.5 s
@@ -64,7 +88,7 @@ impl StoreThread {
         let (reports, told) = mpsc::channel(MAX_REPORTS);
         // The store is asynchronous: the thread brings the smallest runtime that can drive it.
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let committer = Committer { store, gathered: Vec::new(), snapshot: None, reports };
+        let committer = Committer { store: Some(store), gathered: Vec::new(), snapshot: None, reports };
         let thread = Builder::new()
             .name("conclave-store".to_owned())
             .spawn(move || runtime.block_on(committer.run(queue)))?;
@@ -83,7 +107,8 @@ impl StoreThread {
         self.submit(Order::Compact(snapshot))
     }
 
-    /// Commits what was handed over, ends the thread and tells the last that is known to be safe.
+    /// Commits what was handed over, closes the store, ends the thread and tells the last that is known to be safe.
+    /// When it returns, the store's directories can be opened again.
     ///
     /// `reports` is the receiver [`StoreThread::start`] gave; what it still holds is read here, and the last report
     /// is returned: `StoreFailed` means that the newest records are lost. `None` if there was nothing to report.
@@ -93,7 +118,7 @@ impl StoreThread {
         while let Some(report) = reports.recv().await {
             last = Some(report);
         }
-        if tokio::task::spawn_blocking(move || self.thread.join()).await.is_ok_and(|ended| ended.is_ok()) {
+        if spawn_blocking(move || self.thread.join()).await.is_ok_and(|ended| ended.is_ok()) {
             return last;
         }
         Some(StoreReport::StoreFailed { why: "the storage thread panicked".to_owned() })
@@ -115,7 +140,8 @@ enum Order {
 
 /// What lives on the thread.
 struct Committer {
-    store: Box<dyn Store>,
+    /// `None` once it has panicked: nobody knows what state it is in, so it is not called again.
+    store: Option<Box<dyn Store>>,
     /// Records taken from the queue and not yet safe.
     gathered: Vec<Record>,
     /// A snapshot to be made once `gathered` is safe.
@@ -168,7 +194,7 @@ impl Committer {
 
     async fn commit(&mut self) {
         if let Some(upto) = self.gathered.last().map(|record| record.commit) {
-            match self.store.append(&self.gathered).await {
+            match self.append().await {
                 Ok(()) => {
                     self.gathered.clear();
                     self.report(StoreReport::Stored { upto }).await;
@@ -177,10 +203,31 @@ impl Committer {
             }
         }
         if let Some(snapshot) = self.snapshot.take()
-            && let Err(error) = self.store.compact(snapshot).await
+            && let Err(error) = self.compact(snapshot).await
         {
             self.report_failure(&error).await;
         }
+    }
+
+    async fn append(&mut self) -> Result<(), StoreError> {
+        let store = self.store.as_mut().ok_or_else(gone)?;
+        let appended = AssertUnwindSafe(store.append(&self.gathered)).catch_unwind().await;
+        appended.unwrap_or_else(|panic| Err(self.give_up(&*panic)))
+    }
+
+    async fn compact(&mut self, snapshot: Snapshot) -> Result<(), StoreError> {
+        let store = self.store.as_mut().ok_or_else(gone)?;
+        let compacted = AssertUnwindSafe(store.compact(snapshot)).catch_unwind().await;
+        compacted.unwrap_or_else(|panic| Err(self.give_up(&*panic)))
+    }
+
+    /// Drops a store that panicked, so that at least its directories come free.
+    fn give_up(&mut self, panic: &(dyn Any + Send)) -> StoreError {
+        let store = self.store.take();
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(store)));
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        StoreError::Engine(format!("it panicked: {text}"))
     }
 
     async fn report_failure(&mut self, error: &StoreError) {
@@ -192,6 +239,11 @@ impl Committer {
         // Nobody listens any more: what was handed over is still made safe.
         let _ = self.reports.send(report).await;
     }
+}
+
+/// What is said instead of calling a store that has panicked.
+fn gone() -> StoreError {
+    StoreError::Engine("it panicked before and is not used again".to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use storage::{Loaded, MemoryStore, StoreKind};
+use storage::{Health, Loaded, MemoryStore, StoreKind};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -29,6 +29,7 @@ impl Store for GatedStore {
         self.gate.acquire().await.expect("invariant: never closed").forget();
         let failure = self.failures.lock().expect("invariant: no test panics in here").pop_front();
         match failure {
+            Some("panic") => panic!("as told"),
             Some(why) => Err(StoreError::Medium(io::Error::other(why))),
             None => self.inner.append(records).await,
         }
@@ -168,4 +169,42 @@ async fn a_snapshot_comes_after_the_records_before_it() {
     }
     thread.compact(Snapshot { upto: 9, bytes: Vec::new() }).unwrap();
     assert!(matches!(thread.stop(reports).await, Some(StoreReport::StoreFailed { .. })));
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_reported_and_not_called_again() {
+    let (store, mut gate) = gated();
+    gate.failures.lock().unwrap().push_back("panic");
+    gate.gate.add_permits(8);
+    let (thread, mut reports) = StoreThread::start(Box::new(store)).unwrap();
+    thread.append(record(1)).unwrap();
+    let said = |why: &str| StoreReport::StoreFailed { why: format!("the store's engine failed: {why}") };
+    assert_eq!(reports.recv().await, Some(said("it panicked: as told")));
+    assert_eq!(gate.begun.recv().await, Some(vec![1]));
+    thread.append(record(2)).unwrap();
+    assert_eq!(reports.recv().await, Some(said("it panicked before and is not used again")));
+    assert_eq!(gate.begun.recv().await, None, "the store is dropped");
+    assert_eq!(thread.stop(reports).await, Some(said("it panicked before and is not used again")));
+}
+
+#[tokio::test]
+async fn a_stopped_store_on_disk_can_be_opened_again_with_everything_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = StateDirs { data: dir.path().join("data"), keys: dir.path().join("keys") };
+    let mut due = 1;
+    for round in 0..4 {
+        let (store, loaded) = open_store(dirs.clone()).await.unwrap();
+        assert_eq!(loaded.health, if round == 0 { Health::Fresh } else { Health::Whole });
+        assert_eq!(loaded.next_commit(), due);
+        let (thread, reports) = StoreThread::start(store).unwrap();
+        for commit in due..due + 50 {
+            thread.append(record(commit)).unwrap();
+        }
+        if round == 2 {
+            thread.compact(Snapshot { upto: due + 9, bytes: vec![1] }).unwrap();
+        }
+        due += 50;
+        assert_eq!(thread.stop(reports).await, Some(StoreReport::Stored { upto: due - 1 }));
+    }
+    assert_eq!(open_store(dirs).await.unwrap().1.held(), due - 1);
 }
