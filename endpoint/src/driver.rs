@@ -1,5 +1,7 @@
 //! The driver of one machine: a loop that hands in what happens and carries out what the machine asks for.
 
+mod ear;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +15,12 @@ use crate::clock::Clock;
 use crate::connections::{Connections, Told};
 use crate::host::{Letter, Seat};
 use crate::listener::Arrival;
-use crate::sockets::{Interface, MulticastSocket, UnicastSocket};
+use crate::sockets::{Interface, UnicastSocket};
 use crate::store_thread::{StoreReport, StoreThread};
+use ear::Ear;
 
 /// Datagrams taken in one turn of the loop, so that a flood cannot keep timers and requests waiting.
 const MAX_BURST: usize = 64;
-/// Room for the longest datagram UDP carries. A key update packet may be as large as its manager's configuration says.
-const RECEIVE_BUFFER: usize = 65_536;
 /// Requests of applications and operators that may wait.
 const MAX_REQUESTS: usize = 64;
 
@@ -51,6 +52,11 @@ pub trait Driven: Machine<Event: Clone + Send + 'static> + Send + 'static {
 
     /// Where the machine listens from its start on, if it needs no event for it.
     fn listens_at_start(&self) -> Option<Listen> {
+        None
+    }
+
+    /// The group's discovery address, for a machine that takes part in discovery: listened to from its start to its end.
+    fn discovers_at(&self) -> Option<SocketAddr> {
         None
     }
 
@@ -141,12 +147,12 @@ pub(crate) struct Outlets {
 pub(crate) struct Driver<M: Driven> {
     parts: Parts<M>,
     outlets: Outlets,
-    control: Option<MulticastSocket>,
+    control: Ear,
+    discovery: Ear,
     requests: mpsc::Receiver<Request<M>>,
     events: broadcast::Sender<M::Event>,
     counters: Arc<DriverCounters>,
     clock: Clock,
-    buffer: Vec<u8>,
 }
 
 /// What woke the loop.
@@ -158,8 +164,8 @@ enum Woken<M> {
     Accepted(Box<Arrival>),
     Control(usize, SocketAddr),
     Letter(Letter),
+    Discovery(usize, SocketAddr),
     Hint(DataHint),
-    Nothing,
     Stop,
 }
 
@@ -172,12 +178,12 @@ impl<M: Driven> Driver<M> {
         let driver = Self {
             parts,
             outlets,
-            control: None,
+            control: Ear::new(),
+            discovery: Ear::new(),
             requests,
             events,
             counters: Arc::clone(&counters),
             clock: Clock,
-            buffer: vec![0; RECEIVE_BUFFER],
         };
         (driver, handle, counters)
     }
@@ -186,6 +192,9 @@ impl<M: Driven> Driver<M> {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         if let Some(place) = self.parts.machine.listens_at_start() {
             self.listen(place);
+        }
+        if let Some(address) = self.parts.machine.discovers_at() {
+            self.discovery.listen(address, &self.parts.interface);
         }
         loop {
             self.drain().await;
@@ -203,7 +212,7 @@ impl<M: Driven> Driver<M> {
     /// Waits for the next thing to happen. Timers first, so that a flood of datagrams makes no alarm late.
     async fn wait(&mut self, stop: &CancellationToken) -> Woken<M> {
         let deadline = self.parts.machine.poll_timeout();
-        let (clock, control) = (self.clock, self.control.as_ref());
+        let clock = self.clock;
         tokio::select! {
             biased;
             () = stop.cancelled() => Woken::Stop,
@@ -211,14 +220,9 @@ impl<M: Driven> Driver<M> {
             report = reported(&mut self.parts.store) => Woken::Store(report),
             request = self.requests.recv() => Woken::Request(request),
             Some(told) = self.parts.told.recv() => Woken::Told(told),
-            received = heard(control, &mut self.buffer) => match received {
-                Ok((len, from)) => Woken::Control(len, from),
-                Err(error) => {
-                    tracing::debug!(%error, "a socket reported an error");
-                    Woken::Nothing
-                }
-            },
+            (len, from) = self.control.recv() => Woken::Control(len, from),
             Some(letter) = self.parts.seat.inbox.recv() => Woken::Letter(letter),
+            (len, from) = self.discovery.recv() => Woken::Discovery(len, from),
             Some(arrival) = self.parts.seat.arrivals.recv() => Woken::Accepted(Box::new(arrival)),
             Some(hint) = self.parts.hints.recv() => Woken::Hint(hint),
         }
@@ -247,10 +251,23 @@ impl<M: Driven> Driver<M> {
             Woken::Request(Some(request)) => request(&mut self.parts.machine, now),
             Woken::Told(told) => self.on_told(now, told),
             Woken::Accepted(arrival) => self.on_arrival(now, *arrival),
-            Woken::Control(len, from) => self.on_control(now, len, from),
-            Woken::Letter(letter) => self.on_letters(now, &letter),
+            Woken::Control(len, from) => {
+                self.on_control(now, Some((len, from)));
+                self.on_letters(now, None);
+                self.on_discovery(now, None);
+                self.on_waiting(now);
+            }
+            Woken::Letter(letter) => {
+                self.on_letters(now, Some(letter));
+                self.on_discovery(now, None);
+                self.on_waiting(now);
+            }
+            Woken::Discovery(len, from) => {
+                self.on_discovery(now, Some((len, from)));
+                self.on_waiting(now);
+            }
             Woken::Hint(hint) => self.input(now, Input::Hint(hint)),
-            Woken::Request(None) | Woken::Nothing | Woken::Stop => {}
+            Woken::Request(None) | Woken::Stop => {}
         }
     }
 
@@ -276,29 +293,45 @@ impl<M: Driven> Driver<M> {
         }
     }
 
-    /// Hands in the datagram that woke the loop and the rest of its burst.
-    fn on_control(&mut self, now: Instant, len: usize, from: SocketAddr) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut next = Ok((len, from));
+    /// Hands in the datagram that woke the loop, if it was one of this lane, and a burst of what waits there. What is
+    /// further down in the order of waiting gets its turn after every burst, so a flood on one lane delays the others
+    /// and starves none.
+    fn on_control(&mut self, now: Instant, first: Option<(usize, SocketAddr)>) {
+        let mut first = first;
         for _ in 0..MAX_BURST {
-            let Ok((len, from)) = next else { break };
-            self.input(now, Input::Datagram { lane: Lane::Control, from, bytes: &buffer[..len] });
-            let Some(control) = &self.control else { break };
-            next = control.try_recv(&mut buffer);
+            let Some((len, from)) = first.take().or_else(|| self.control.try_recv()) else { break };
+            let input = Input::Datagram { lane: Lane::Control, from, bytes: self.control.heard(len) };
+            take(&mut self.parts.machine, &self.counters, now, input);
         }
-        self.buffer = buffer;
+    }
+
+    /// The same for discovery.
+    fn on_discovery(&mut self, now: Instant, first: Option<(usize, SocketAddr)>) {
+        let mut first = first;
+        for _ in 0..MAX_BURST {
+            let Some((len, from)) = first.take().or_else(|| self.discovery.try_recv()) else { break };
+            let input = Input::Datagram { lane: Lane::Discovery, from, bytes: self.discovery.heard(len) };
+            take(&mut self.parts.machine, &self.counters, now, input);
+        }
     }
 
     /// The same for what was unicast.
-    fn on_letters(&mut self, now: Instant, first: &Letter) {
-        let deliver = |driver: &mut Self, letter: &Letter| {
-            let (from, bytes) = (letter.from, &letter.bytes);
-            driver.input(now, Input::Datagram { lane: Lane::Unicast, from, bytes });
-        };
-        deliver(self, first);
-        for _ in 1..MAX_BURST {
-            let Some(letter) = self.parts.seat.inbox.try_recv() else { return };
-            deliver(self, &letter);
+    fn on_letters(&mut self, now: Instant, first: Option<Letter>) {
+        let mut first = first;
+        for _ in 0..MAX_BURST {
+            let Some(letter) = first.take().or_else(|| self.parts.seat.inbox.try_recv()) else { break };
+            let Letter { from, bytes } = letter;
+            self.input(now, Input::Datagram { lane: Lane::Unicast, from, bytes: &bytes });
+        }
+    }
+
+    /// One connection and one hint, if they wait.
+    fn on_waiting(&mut self, now: Instant) {
+        if let Ok(arrival) = self.parts.seat.arrivals.try_recv() {
+            self.on_arrival(now, arrival);
+        }
+        if let Ok(hint) = self.parts.hints.try_recv() {
+            self.input(now, Input::Hint(hint));
         }
     }
 
@@ -308,15 +341,7 @@ impl<M: Driven> Driver<M> {
 
     /// Hands in one input; `false` if the machine rejected it.
     fn offer(&mut self, now: Instant, input: Input<'_>) -> bool {
-        let taken = self.parts.machine.handle_input(now, input);
-        match taken {
-            Ok(()) => self.counters.taken.fetch_add(1, Ordering::Relaxed),
-            Err(rejected) => {
-                log_rejected(rejected);
-                self.counters.rejected.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-        taken.is_ok()
+        take(&mut self.parts.machine, &self.counters, now, input)
     }
 
     /// Carries out what the machine asks for: records first, then transmits, then events.
@@ -372,15 +397,24 @@ impl<M: Driven> Driver<M> {
         drop(self.events.send(event));
     }
 
-    /// Listens on a subgroup's addresses. A failure is said and leaves the node deaf to multicast, as a cut cable
-    /// would: it shows as a silent manager.
+    /// Listens on a subgroup's addresses.
     fn listen(&mut self, place: Listen) {
-        match MulticastSocket::join(place.control, &self.parts.interface) {
-            Ok(socket) => self.control = Some(socket),
-            Err(error) => tracing::error!(%error, "cannot listen on the subgroup's control address"),
-        }
+        self.control.listen(place.control, &self.parts.interface);
         self.outlets.place.send_replace(Some(place));
     }
+}
+
+/// Hands one input to a machine and counts it; `false` if it was rejected.
+fn take<M: Driven>(machine: &mut M, counters: &DriverCounters, now: Instant, input: Input<'_>) -> bool {
+    let taken = machine.handle_input(now, input);
+    match taken {
+        Ok(()) => counters.taken.fetch_add(1, Ordering::Relaxed),
+        Err(rejected) => {
+            log_rejected(rejected);
+            counters.rejected.fetch_add(1, Ordering::Relaxed)
+        }
+    };
+    taken.is_ok()
 }
 
 /// Until the deadline; for ever when there is none.
@@ -398,13 +432,6 @@ async fn reported(store: &mut Option<(StoreThread, mpsc::Receiver<StoreReport>)>
     }
 }
 
-async fn heard(control: Option<&MulticastSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
-    match control {
-        Some(control) => control.recv(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Remote junk is worth a debug line at most; what an authenticated peer does wrong is worth a warning.
 fn log_rejected(rejected: Rejected) {
     match rejected.blame() {
@@ -417,3 +444,6 @@ fn log_rejected(rejected: Rejected) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

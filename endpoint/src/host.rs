@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::PublicKey;
 use protocol::GroupId;
+use protocol::discovery::{Certifier, Mandate};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +22,7 @@ use crate::listener::{AdmissionCounters, AdmissionLimits, Listener};
 use crate::pki::{Credentials, PkiError};
 use crate::sockets::{Interface, InterfaceError, SocketError, UnicastSocket};
 use crate::threads::Threads;
-use crate::tls::{Expect, TlsConfig, TlsConfigError};
+use crate::tls::{CertificateCheck, Expect, TlsConfig, TlsConfigError, sign_with_certificate_key};
 
 /// The UDP port of control messages, and of discovery, unless configured otherwise.
 pub const DEFAULT_CONTROL_PORT: u16 = 7_401;
@@ -62,7 +64,9 @@ pub struct Host {
 struct Shared {
     runtimes: Runtimes,
     tls: TlsConfig,
+    credentials: Credentials,
     authority: Vec<u8>,
+    certifier: Arc<CertificateCheck>,
     interface: Interface,
     unicast: Arc<UnicastSocket>,
     data: Arc<UnicastSocket>,
@@ -130,6 +134,7 @@ impl Host {
         let runtimes = Runtimes { control: threads.control(), tls: threads.tls(), data: threads.data() };
         let tls = TlsConfig::new(&credentials)?;
         let authority = credentials.authority_key()?;
+        let certifier = CertificateCheck::new(&credentials, &tls).map_err(PkiError::from)?;
         let unicast = bind(&runtimes.control, &interface, control_port)?;
         let data = bind(&runtimes.data, &interface, data_port)?;
         let listener = if tls.own().roles.manager {
@@ -150,7 +155,9 @@ impl Host {
         let shared = Shared {
             runtimes,
             tls,
+            credentials,
             authority,
+            certifier: Arc::new(certifier),
             interface,
             unicast,
             data,
@@ -219,6 +226,40 @@ impl Host {
         GroupId::derive(name, &self.shared.authority)
     }
 
+    /// Where the nodes of `group` find each other.
+    #[must_use]
+    pub fn discovery_address(&self, group: GroupId) -> SocketAddr {
+        SocketAddr::new(group.discovery_ip().into(), self.control_port())
+    }
+
+    /// The certificate's word that `key` is this node's for managing `group`. Called at a node's start, with the key the
+    /// machine will sign with. `None` if the certificate does not allow managing, is too long for the datagrams that
+    /// carry it, or has a key that OpenSSL does not sign with: the node then manages only where it is told to, and
+    /// cannot stand for election.
+    #[must_use]
+    pub fn mandate(&self, group: GroupId, key: PublicKey) -> Option<Mandate> {
+        self.registrar()?;
+        let message = Mandate::message(group, &key);
+        let signature = sign_with_certificate_key(&self.shared.credentials, &message)
+            .inspect_err(|error| tracing::warn!(%error, "the certificate's key does not sign"));
+        let certificate = self.shared.credentials.leaf().to_der().ok()?;
+        let mandate = Mandate { key, certificate, signature: signature.ok()? };
+        let fits = mandate.fits();
+        if !fits {
+            tracing::warn!(
+                bytes = mandate.certificate.len(),
+                "the certificate is too long to stand for election with"
+            );
+        }
+        fits.then_some(mandate)
+    }
+
+    /// Checks the mandates of other nodes.
+    #[must_use]
+    pub fn certifier(&self) -> Arc<dyn Certifier> {
+        Arc::clone(&self.shared.certifier) as Arc<dyn Certifier>
+    }
+
     /// What happened at the listener's door, before any machine saw it.
     #[must_use]
     pub fn admission(&self) -> &AdmissionCounters {
@@ -253,6 +294,12 @@ impl Host {
 
     pub(crate) fn data(&self) -> Arc<UnicastSocket> {
         Arc::clone(&self.shared.data)
+    }
+
+    /// Who takes connections for `group` now.
+    #[cfg(test)]
+    pub(crate) fn acceptor(&self, group: GroupId) -> Acceptor {
+        self.shared.board.acceptor(group)
     }
 
     /// A place for the group called `name`; an error if this host has a node in it.

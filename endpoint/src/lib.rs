@@ -39,6 +39,7 @@ pub use sockets::{
 pub use store_thread::{StoreReport, StoreThread, SubmitError, open_store};
 pub use threads::Threads;
 pub use tls::{
-    Connection, Expect, FrameCodec, Frames, HandshakeLimits, MAX_FRAME, RefusedBy, TlsConfig, TlsConfigError,
-    TlsPeer, TlsRefusal, TlsRefused, TlsStream, accept, connect, frames, require_role,
+    CertificateCheck, Connection, Expect, FrameCodec, Frames, HandshakeLimits, MAX_FRAME, RefusedBy,
+    TlsConfig, TlsConfigError, TlsPeer, TlsRefusal, TlsRefused, TlsStream, accept, connect, frames,
+    require_role, sign_with_certificate_key,
 };

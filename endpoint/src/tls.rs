@@ -3,6 +3,7 @@
 //! Both ends must hold a certificate of the group's one authority. Names are not compared with host names: a node is
 //! whom its certificate names, and what it may do follows from its roles, which are checked within the handshake.
 
+mod certify;
 mod config;
 mod frames;
 mod handshake;
@@ -11,6 +12,7 @@ mod refusal;
 use crypto::{CertificateFacts, Roles};
 use protocol::Role;
 
+pub use certify::{CertificateCheck, sign_with_certificate_key};
 pub use config::{TlsConfig, TlsConfigError};
 pub use frames::{FrameCodec, Frames, MAX_FRAME, frames};
 pub use handshake::{Connection, HandshakeLimits, TlsPeer, TlsStream, accept, connect};

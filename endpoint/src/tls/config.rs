@@ -8,7 +8,7 @@ use openssl::ssl::{
     AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
     SslVerifyMode, SslVersion, select_next_proto,
 };
-use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 
 use super::refusal::refusal_of_read;
@@ -20,7 +20,7 @@ use crate::unix_now;
 const ALPN_OFFER: &[u8] = b"\x0aconclave/1";
 
 /// Most intermediate certificates: with the node's own and the authority's, a chain of four.
-const MAX_INTERMEDIATES: u32 = 2;
+pub(super) const MAX_INTERMEDIATES: u32 = 2;
 
 /// What both sides of all connections of a node share: its credentials and the rules of the handshake.
 ///
@@ -58,6 +58,11 @@ impl TlsConfig {
     #[must_use]
     pub fn own(&self) -> &CertificateFacts {
         &self.shared.own
+    }
+
+    /// What OpenSSL's settings on this host ask of keys and signatures, by its own scale.
+    pub(super) fn security_level(&self) -> u32 {
+        self.shared.context.security_level()
     }
 
     /// Why the peer refused us, out of an error of the first read on a connection that [`super::connect`] gave.
@@ -106,7 +111,7 @@ fn context(credentials: &Credentials) -> Result<SslContext, ErrorStack> {
     );
     builder.set_verify(verify_mode());
     builder.set_verify_depth(MAX_INTERMEDIATES);
-    builder.set_cert_store(only(credentials)?);
+    builder.set_cert_store(only(credentials)?.build());
     builder.set_alpn_protos(ALPN_OFFER)?;
     builder.set_alpn_select_callback(|_, offered| {
         let common = select_next_proto(ALPN_OFFER, offered);
@@ -122,12 +127,12 @@ fn context(credentials: &Credentials) -> Result<SslContext, ErrorStack> {
 }
 
 /// A store of the group's authority and nothing else: the host's own list of authorities is never read.
-fn only(credentials: &Credentials) -> Result<X509Store, ErrorStack> {
+pub(super) fn only(credentials: &Credentials) -> Result<X509StoreBuilder, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     for authority in credentials.authorities() {
         store.add_cert(authority.clone())?;
     }
-    Ok(store.build())
+    Ok(store)
 }
 
 fn verify_mode() -> SslVerifyMode {

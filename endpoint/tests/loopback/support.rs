@@ -38,8 +38,13 @@ impl Site {
 
     /// A host on loopback with ports of the kernel's choice.
     pub(crate) async fn host(&self, credentials: Credentials) -> Host {
+        self.host_on(credentials, 0).await
+    }
+
+    /// The same with this control port, if it is free.
+    pub(crate) async fn host_on(&self, credentials: Credentials, control_port: u16) -> Host {
         let interface = Interface::resolve("lo").unwrap();
-        let options = HostOptions { credentials, interface, port: 0, control_port: 0, data_port: 0 };
+        let options = HostOptions { credentials, interface, port: 0, control_port, data_port: 0 };
         Host::open(&self.threads, options).await.unwrap()
     }
 

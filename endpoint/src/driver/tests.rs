@@ -1,0 +1,127 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crypto::Roles;
+use tokio::time::timeout;
+
+use super::*;
+use crate::host::{Acceptor, Host, HostOptions};
+use crate::node::{Begun, Node, Setup};
+use crate::pki::{Authority, IssueRequest, KeyKind};
+use crate::threads::Threads;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Tells what it is handed, and from its tenth discovery datagram on it is a manager.
+struct Probe {
+    control: SocketAddr,
+    discovery: SocketAddr,
+    events: VecDeque<(Lane, Vec<u8>)>,
+    heard: usize,
+}
+
+impl Machine for Probe {
+    type Event = (Lane, Vec<u8>);
+
+    fn handle_input(&mut self, _: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        let Input::Datagram { lane, bytes, .. } = input else { return Err(Rejected::NotForUs) };
+        self.heard += usize::from(lane == Lane::Discovery);
+        self.events.push_back((lane, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, _: Instant) {}
+
+    fn poll_record(&mut self) -> Option<protocol::Record> {
+        None
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<Self::Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl Driven for Probe {
+    fn effect(_: &Self::Event) -> Effect<'_> {
+        Effect::None
+    }
+
+    fn listens_at_start(&self) -> Option<Listen> {
+        Some(Listen { control: self.control, data: self.control, ttl: 1 })
+    }
+
+    fn discovers_at(&self) -> Option<SocketAddr> {
+        Some(self.discovery)
+    }
+
+    fn accepts(&self) -> bool {
+        self.heard >= 10
+    }
+}
+
+async fn host(threads: &Threads) -> Host {
+    let lifetime = Duration::from_secs(3_600);
+    let authority = Authority::create("Site", KeyKind::P256, lifetime).unwrap();
+    let roles = Roles { member: true, manager: false, maa: false };
+    let request = IssueRequest::new("node.example".parse().unwrap(), roles, lifetime);
+    let options = HostOptions {
+        credentials: authority.issue(&request).unwrap().into_credentials(),
+        interface: Interface::resolve("lo").unwrap(),
+        port: 0,
+        control_port: 0,
+        data_port: 0,
+    };
+    Host::open(threads, options).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_lane_reaches_the_machine_as_what_it_is_and_a_burst_loses_nothing() {
+    let threads = Threads::start().unwrap();
+    let host = host(&threads).await;
+    let (group, seat) = host.seat("probe").unwrap();
+    let discovery = host.discovery_address(group);
+    let port = host.control_address().port();
+    let probe = Probe {
+        control: SocketAddr::from(([239, 192, 77, 99], port)),
+        discovery,
+        events: VecDeque::new(),
+        heard: 0,
+    };
+    let control = probe.control;
+    let Begun { node, mut events, .. } = Node::start(&host, Setup { group, seat, store: None }, probe);
+    // Its sockets are there once it answers.
+    node.machine.call(|_, _| ()).await.unwrap();
+    assert!(matches!(host.acceptor(group), Acceptor::NoManager));
+
+    let sender = UnicastSocket::bind(host.interface(), 0).unwrap();
+    let sent = MAX_BURST * 3 + 1;
+    for number in 0..sent {
+        let mut datagram = [&[1, 6, 0, 1][..], group.as_bytes(), &[0; 8]].concat();
+        datagram.extend_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
+        sender.multicast(&datagram, discovery, 1).await.unwrap();
+        sender.multicast(&datagram, control, 1).await.unwrap();
+        sender.send(&datagram, host.control_address()).await.unwrap();
+    }
+    let mut next = [0; 3];
+    while next.iter().sum::<usize>() < 3 * sent {
+        let (lane, datagram) = timeout(DEADLINE, events.recv()).await.unwrap().unwrap();
+        let place = match lane {
+            Lane::Control => 0,
+            Lane::Unicast => 1,
+            Lane::Discovery => 2,
+        };
+        assert_eq!(datagram[28..], u32::try_from(next[place]).unwrap().to_be_bytes(), "{lane:?}");
+        next[place] += 1;
+    }
+    assert!(matches!(host.acceptor(group), Acceptor::Machine(_)), "acceptance follows the machine");
+    node.stop().await;
+    assert!(matches!(host.acceptor(group), Acceptor::Unknown));
+}
