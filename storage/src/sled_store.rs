@@ -57,6 +57,9 @@ pub struct SledStore {
     reserve: Reserve,
     /// Closed after a failure, until the next call.
     engine: Option<Engine>,
+    /// Whether a write failed for another reason than lack of room: the kernel may then have dropped pages that look
+    /// written, so the database is copied to new files before it is used again.
+    distrusted: bool,
     /// Since [`Store::load`].
     state: Option<State>,
     /// Given back last.
@@ -90,7 +93,17 @@ impl SledStore {
         let mut sealing = Sealing::new(rng);
         let (keys, data_keys) = unlock(&dirs, &mut sealing)?;
         let reserve = Reserve::new(&dirs.data);
-        Ok(Self { dirs, keys, data_keys, sealing, reserve, engine: None, state: None, _locks: locks })
+        Ok(Self {
+            dirs,
+            keys,
+            data_keys,
+            sealing,
+            reserve,
+            engine: None,
+            distrusted: false,
+            state: None,
+            _locks: locks,
+        })
     }
 
     fn load_now(&mut self) -> Result<Loaded, StoreError> {
@@ -186,20 +199,32 @@ impl SledStore {
         for record in records {
             scribe.write(record, &mut state.position, &mut batch);
         }
-        engine.commit(batch)?;
         let (commit, chain) = state.position.last();
+        self.commit(batch)?;
         Anchor { store: self.data_keys.store, commit, chain }.write(&self.dirs.keys, &self.keys)?;
-        (state.floor, state.may_jump, state.untidy) = (commit, false, false);
+        if let Some(state) = &mut self.state {
+            (state.floor, state.may_jump, state.untidy) = (commit, false, false);
+        }
         Ok(())
     }
 
-    /// Forgets records that were not acknowledged, and the engine, which may have lost its footing.
+    /// Forgets records that were not acknowledged.
     fn take_back(&mut self, from: u64) {
         if let Some(state) = &mut self.state {
             drop(state.position.chains.split_off(&from));
             state.untidy = true;
         }
-        self.engine = None;
+    }
+
+    /// Makes a batch safe; an engine that could not is closed.
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let engine = self.engine.as_ref().ok_or(StoreError::NotLoaded)?;
+        let committed = engine.commit(batch);
+        if let Err(error) = &committed {
+            self.distrusted |= !is_full(error);
+            self.engine = None;
+        }
+        committed
     }
 
     fn compact_now(&mut self, snapshot: Snapshot) -> Result<(), StoreError> {
@@ -223,10 +248,7 @@ impl SledStore {
         for record in walk.records.iter().filter(|record| upto < record.commit && record.commit <= last) {
             scribe.write(record, &mut next, &mut batch);
         }
-        if let Err(error) = engine.commit(batch) {
-            self.engine = None;
-            return Err(error);
-        }
+        self.commit(batch)?;
         self.switch(&Base { generation, chain, snapshot: Some(snapshot) })?;
         if let Some(state) = &mut self.state {
             (state.position, state.untidy) = (next, false);
@@ -280,7 +302,12 @@ impl SledStore {
         if walk.position.chain_at(last) != Some(end) {
             return Err(lost(last));
         }
-        self.engine = Some(engine);
+        self.engine = Some(if self.distrusted {
+            repair::rebuild(&self.dirs.data, engine, walk.pairs_upto(last))?
+        } else {
+            engine
+        });
+        self.distrusted = false;
         Ok(())
     }
 
@@ -430,3 +457,6 @@ fn missing(flaw: Option<String>, anchor: Found) -> Health {
 fn lost(last: u64) -> StoreError {
     StoreError::Engine(format!("the database no longer has record {last}: start again to see what is left"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,14 @@ pub(crate) struct Walk {
     pub(crate) flaw: Option<String>,
 }
 
+impl Walk {
+    /// The pairs of all records up to `last`.
+    pub(crate) fn pairs_upto(&self, last: u64) -> &[Pair] {
+        let end = self.pairs.partition_point(|pair| commit_of(pair) <= Some(last));
+        &self.pairs[..end]
+    }
+}
+
 impl Scribe<'_> {
     /// Adds `record` to `batch` and to `position`. Its number is the caller's to check.
     pub(crate) fn write(&mut self, record: &Record, position: &mut Position, batch: &mut Batch) {

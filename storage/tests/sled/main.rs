@@ -2,9 +2,13 @@
 
 #![cfg(test)]
 
+mod at_rest;
 mod bit_rot;
 mod chain;
+mod full_disk;
+mod interrupted;
 mod key_files;
+mod kill;
 mod order;
 mod rollback;
 mod round_trip;
