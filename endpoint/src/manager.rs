@@ -248,6 +248,7 @@ fn gsm_config(
         timing: options.timing,
         access: options.access.clone(),
         verifier: Arc::new(Ed25519Verifier),
+        presence: None,
     };
     Ok((config, registrar))
 }

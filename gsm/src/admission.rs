@@ -18,6 +18,7 @@ impl Gsm {
         match self.registrar.on_frame(conn, bytes, &self.rules())? {
             Request::Offer(join) => self.offer(conn, join),
             Request::Admit(offer) => self.admit(now, conn, *offer),
+            Request::TakeOver(handover) => self.take_over(now, conn, handover),
             Request::Refuse(why) => self.refuse(conn, why),
         }
         Ok(())
@@ -104,7 +105,7 @@ impl Gsm {
     }
 
     /// Says no, and why; both sides can tell their operators.
-    fn refuse(&mut self, conn: ConnId, why: Refusal) {
+    pub(crate) fn refuse(&mut self, conn: ConnId, why: Refusal) {
         self.outbox.send(Transmit::Frame { conn, bytes: Frame::Refused(why).encode() });
         self.outbox.send(Transmit::Close { conn });
         if let Some(peer) = self.registrar.forget(conn) {

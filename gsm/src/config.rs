@@ -8,6 +8,7 @@ use keytree::Degree;
 use protocol::{GroupId, SubgroupId, Timing};
 
 use crate::acl::AccessList;
+use crate::presence::PresenceConfig;
 
 /// What a manager is told when it starts. All of it but the rekey interval stays until it stops.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub struct GsmConfig {
     pub access: AccessList,
     /// Checks what members hand back of this manager's own signatures.
     pub verifier: Arc<dyn Verifier>,
+    /// What it makes itself known with on the LAN; `None` where all nodes have its address configured.
+    pub presence: Option<PresenceConfig>,
 }
 
 impl std::fmt::Debug for GsmConfig {

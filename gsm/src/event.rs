@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{Refusal, RegNo, Revocation, SenderId, StateId, Term};
+use protocol::{CloseReason, Refusal, RegNo, Revocation, SenderId, StateId, SubgroupId, Term};
 
 /// Something that happened to a manager or its subgroup.
 ///
@@ -81,6 +81,39 @@ pub enum GsmEvent {
     Revoked {
         /// Who.
         revocation: Revocation,
+    },
+    /// Another manager of the group is on this LAN.
+    OtherManager {
+        /// Its identity.
+        identity: String,
+        /// Its subgroup.
+        subgroup: SubgroupId,
+        /// Whether the two will become one; false where this manager is configured to stay apart.
+        merges: bool,
+    },
+    /// An attempt to give way to another manager failed; there will be more.
+    NotMerged {
+        /// Its identity.
+        identity: String,
+        /// Why.
+        why: CloseReason,
+    },
+    /// Another manager gave way to this one. Whom it had shut out is shut out here.
+    TookOver {
+        /// Its identity.
+        identity: String,
+        /// The subgroup that ends.
+        subgroup: SubgroupId,
+    },
+    /// This manager gave way to another one and is none any more: its members are on their way there. The last event of
+    /// a manager; it takes nothing but store reports since its end was decided.
+    SteppedDown {
+        /// Where they register.
+        to: SocketAddr,
+        /// The other manager's identity.
+        identity: String,
+        /// Its subgroup.
+        subgroup: SubgroupId,
     },
 }
 

@@ -8,8 +8,8 @@ use crypto::{Secret, Signer};
 use member::Activation;
 use protocol::limits::RESYNC_ANSWERS_PER_SECOND;
 use protocol::{
-    Budget, Commit, ConnId, DatagramKind, Domain, Envelope, Epoch, Input, Inst, Instant, Lane, Machine,
-    Outbox, Peer, Record, RegNo, Rejected, SenderId, StateId, SubgroupId, Term, Timers, Timing, Transmit,
+    Budget, CloseReason, Commit, ConnId, DatagramKind, Domain, Envelope, Epoch, Input, Inst, Instant, Lane,
+    Machine, Outbox, Peer, Record, RegNo, Rejected, SenderId, StateId, Term, Timers, Timing, Transmit,
 };
 use rand_core::CryptoRng;
 
@@ -18,7 +18,10 @@ use crate::event::{Departure, GsmEvent};
 use crate::journal::JournalEntry;
 use crate::key_manager::{KeyManager, Leave};
 use crate::member_list::{Listed, MemberList, Standing};
+use crate::merge::Merging;
+use crate::operator::RequestError;
 use crate::policy::Policy;
+use crate::presence::Announcer;
 use crate::registrar::{Registrar, Rules};
 use crate::remembered::{Journal, Ledger, Remembered};
 use crate::transmitter::Transmitter;
@@ -36,6 +39,12 @@ pub(crate) enum Timer {
     Refresh,
     /// When a key of the own node is past its cut.
     Cut,
+    /// When to make ourselves known on the LAN.
+    Presence,
+    /// When to answer who searches.
+    Reply,
+    /// When to go on giving way to another manager, or to try that again.
+    Merge,
 }
 
 /// The randomness handed in; named so that printing a manager never prints it.
@@ -95,52 +104,11 @@ pub struct Gsm {
     /// No record was ever refused by the ledger, which would be our own bug: without that, no snapshot.
     pub(crate) sound: bool,
     pub(crate) since_snapshot: usize,
+    /// `None` where nobody searches by multicast.
+    pub(crate) announcer: Option<Announcer>,
+    pub(crate) merging: Merging,
     pub(crate) timers: Timers<Timer>,
     pub(crate) outbox: Outbox<GsmEvent>,
-}
-
-/// What a manager says of itself to its operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GsmStatus {
-    /// The subgroup.
-    pub subgroup: SubgroupId,
-    /// The state members should hold; epoch 0 before the first key update.
-    pub state: StateId,
-    /// Registrations, the own node's included.
-    pub members: usize,
-    /// Joins and leaves that wait for the next key update.
-    pub pending: usize,
-    /// Until it is cut; `None` when nothing waits.
-    pub next_rekey: Option<Duration>,
-    /// The rekey interval.
-    pub rekey_interval: Duration,
-    /// Whether the store failed.
-    pub read_only: bool,
-    /// How many evictions there were.
-    pub revocations: usize,
-    /// The newest durable record.
-    pub journal: Commit,
-}
-
-/// Why an operator's request was not carried out. Nothing changed; the caller is to blame.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RequestError {
-    /// Nobody of that identity is a member.
-    #[error("no member has the identity {0:?}")]
-    NoSuchMember(String),
-    /// A manager does not evict itself.
-    #[error("{0:?} is this manager's own node")]
-    OwnNode(String),
-    /// The rekey interval is out of range.
-    #[error(
-        "a rekey interval of {given:?} is not between {:?} and {:?}",
-        Timing::MIN_REKEY_INTERVAL,
-        Timing::MAX_REKEY_INTERVAL
-    )]
-    IntervalOutOfRange {
-        /// What was asked for.
-        given: Duration,
-    },
 }
 
 impl Gsm {
@@ -197,6 +165,8 @@ impl Gsm {
             ledger: Ledger::default(),
             sound: true,
             since_snapshot: 0,
+            announcer: Announcer::of(&config),
+            merging: Merging::new(),
             timers: Timers::new(),
             outbox: Outbox::new(journal.last),
             signer: SigningKey(signer),
@@ -218,6 +188,9 @@ impl Gsm {
     /// from which on it is out: the eviction is durable and its key update has gone out when [`GsmEvent::Rekeyed`]
     /// tells of that state or a later one.
     pub fn evict(&mut self, now: Instant, identity: &str) -> Result<StateId, RequestError> {
+        if self.merging.is_leaving() {
+            return Err(RequestError::GivingWay);
+        }
         // One that was evicted already is as good as gone.
         let revoked = |listed: &Listed| self.policy.is_revoked(&listed.identity, &listed.certificate);
         let listed = self
@@ -260,21 +233,6 @@ impl Gsm {
         self.members.iter()
     }
 
-    /// How the manager is.
-    pub fn status(&self, now: Instant) -> GsmStatus {
-        GsmStatus {
-            subgroup: self.domain.subgroup,
-            state: self.keys.state(),
-            members: self.members.len(),
-            pending: self.keys.waiting(),
-            next_rekey: self.timers.due(Timer::Rekey).map(|due| due.saturating_since(now)),
-            rekey_interval: self.config.timing.rekey_interval,
-            read_only: self.read_only,
-            revocations: self.policy.revocations(),
-            journal: self.outbox.stored(),
-        }
-    }
-
     /// What it was started with; the rekey interval is the one in force.
     pub const fn config(&self) -> &GsmConfig {
         &self.config
@@ -283,6 +241,11 @@ impl Gsm {
     /// The registration of the manager's own node.
     pub const fn own_sender(&self) -> SenderId {
         self.own
+    }
+
+    /// The leaf of the manager's own node, once it has one.
+    pub fn own_leaf(&self) -> Option<RegNo> {
+        self.members.get(self.own).map(|listed| listed.reg_no)
     }
 
     /// The subgroup.
@@ -295,12 +258,13 @@ impl Gsm {
         self.keys.current().map(|current| (current.state, &current.group_key))
     }
 
-    pub(crate) const fn rules(&self) -> Rules<'_> {
+    pub(crate) fn rules(&self) -> Rules<'_> {
         Rules {
             domain: &self.domain,
             access: &self.config.access,
             policy: &self.policy,
             read_only: self.read_only,
+            takes_over: self.takes_over(),
         }
     }
 
@@ -350,6 +314,9 @@ impl Gsm {
         from: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Rejected> {
+        if lane == Lane::Discovery {
+            return self.on_discovery(now, from, bytes);
+        }
         match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
             (Lane::Control, DatagramKind::Nak) => self.on_nak(now, bytes),
             (Lane::Unicast, DatagramKind::ToManager) => self.on_unicast(now, from, bytes),
@@ -365,7 +332,11 @@ impl Gsm {
         taken
     }
 
-    fn on_closed(&mut self, conn: ConnId) -> Result<(), Rejected> {
+    fn on_closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) -> Result<(), Rejected> {
+        if self.merging.is_on(conn) {
+            self.give_up(now, why);
+            return Ok(());
+        }
         self.outbox.forget(conn);
         self.registrar.forget(conn).map(|_| ()).ok_or(Rejected::UnknownConnection)
     }
@@ -379,9 +350,14 @@ impl Gsm {
         // A cut that waits for the store would keep an evicted member in; the state id is never used again after a
         // restart, for that is a new inst.
         self.complete_cut(now);
+        self.on_merge_stored(now);
     }
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
+        // Whoever is on its way out does nothing else.
+        if self.merging.is_leaving() && !matches!(timer, Timer::Merge | Timer::Cut) {
+            return;
+        }
         match timer {
             Timer::Alarm => self.send_alarm(now),
             Timer::Rekey => self.cut(now),
@@ -393,6 +369,9 @@ impl Gsm {
                 self.cut(now);
             }
             Timer::Cut => self.on_key_cut(now),
+            Timer::Presence => self.on_presence_due(now),
+            Timer::Reply => self.on_replies_due(now),
+            Timer::Merge => self.on_merge_due(now),
         }
     }
 
@@ -410,14 +389,20 @@ impl Machine for Gsm {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         // Reports of the store shrink the queues, so they are taken even when those are full.
-        if self.outbox.is_full() && !matches!(input, Input::Stored { .. } | Input::StoreFailed) {
+        let reports = matches!(input, Input::Stored { .. } | Input::StoreFailed);
+        if self.outbox.is_full() && !reports {
             return Err(Rejected::Busy);
+        }
+        if self.merging.is_leaving() && !reports {
+            return self.on_late_input(&input);
         }
         match input {
             Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from, bytes),
             Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
+            Input::Opened { conn, peer } => self.on_opened(now, conn, peer),
+            Input::Frame { conn, bytes } if self.merging.is_on(conn) => self.on_merge_frame(now, bytes),
             Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
-            Input::Closed { conn, .. } => self.on_closed(conn),
+            Input::Closed { conn, why } => self.on_closed(now, conn, why),
             Input::Stored { upto } => {
                 self.on_stored(now, upto);
                 Ok(())
@@ -426,8 +411,8 @@ impl Machine for Gsm {
                 self.on_store_failed(now);
                 Ok(())
             }
-            // A manager without a parent opens no connection, and its own keys are never unknown to it.
-            Input::Opened { .. } | Input::Hint(_) => Err(Rejected::NotForUs),
+            // Its own keys are never unknown to it.
+            Input::Hint(_) => Err(Rejected::NotForUs),
         }
     }
 

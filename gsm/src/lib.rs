@@ -12,8 +12,12 @@ mod gsm;
 mod journal;
 mod key_manager;
 mod member_list;
+mod merge;
+mod operator;
 mod packing;
+mod participant;
 mod policy;
+mod presence;
 mod promised;
 mod registrar;
 mod rekeying;
@@ -25,8 +29,13 @@ mod transmitter;
 pub use acl::{AccessList, AccessRule};
 pub use config::GsmConfig;
 pub use event::{Departure, GsmEvent, RekeySummary};
-pub use gsm::{Gsm, GsmStatus, RequestError};
+pub use gsm::Gsm;
 pub use journal::{JoinedEntry, JournalEntry};
 pub use member_list::{Listed, Standing};
+pub use operator::{GsmStatus, RequestError};
+pub use participant::{
+    Eligible, ManagerConfig, Mode, NotEligible, Part, Participant, ParticipantConfig, ParticipantEvent,
+};
+pub use presence::PresenceConfig;
 pub use promised::Promised;
 pub use remembered::{Flaw, Journal, JournalError, Remembered};

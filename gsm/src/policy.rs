@@ -88,6 +88,16 @@ impl Policy {
         newest
     }
 
+    /// All of them, in the order in which they came; new ones are added at the end.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Revocation> {
+        self.recent.iter().map(|signed| signed.revocation)
+    }
+
+    /// Whether it is one of them.
+    pub(crate) fn knows(&self, revocation: &Revocation) -> bool {
+        self.revocations.contains(revocation)
+    }
+
     /// How many there are.
     pub(crate) fn revocations(&self) -> usize {
         self.revocations.len()

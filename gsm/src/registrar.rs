@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crypto::constant_time_eq;
 use protocol::{
-    Confirm, ConnId, Domain, Frame, Grant, Instant, Join, Peer, Refusal, RegNo, RegistrationKeys, Rejected,
-    confirmation,
+    Confirm, ConnId, Domain, Frame, Grant, Handover, Instant, Join, Peer, Refusal, RegNo, RegistrationKeys,
+    Rejected, confirmation,
 };
 
 use crate::acl::AccessList;
@@ -26,6 +26,8 @@ enum Stage {
     AwaitConfirm(Box<Offer>),
     /// Admitted; the answer waits for its record.
     Admitted,
+    /// Another manager gives way to this one.
+    Handing,
 }
 
 /// A place offered and not confirmed yet.
@@ -50,6 +52,8 @@ pub(crate) enum Request {
     Offer(Join),
     /// Both sides have confirmed the keys: admit it.
     Admit(Box<Offer>),
+    /// Another manager gives way: take whom it had shut out.
+    TakeOver(Handover),
     /// Say no.
     Refuse(Refusal),
 }
@@ -62,6 +66,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) policy: &'a Policy,
     /// Whether the store failed.
     pub(crate) read_only: bool,
+    /// Whether another manager may give way to this one now.
+    pub(crate) takes_over: bool,
 }
 
 impl Rules<'_> {
@@ -71,6 +77,19 @@ impl Rules<'_> {
         if !peer.roles.member {
             return Err(Refusal::NotCertified);
         }
+        self.judge_node(peer)
+    }
+
+    /// The same for a manager that gives way: one that was evicted here shuts nobody out.
+    fn judge_manager(&self, peer: &Peer) -> Result<(), Refusal> {
+        if !peer.roles.manager {
+            return Err(Refusal::NotCertified);
+        }
+        self.judge_node(peer)?;
+        if self.takes_over { Ok(()) } else { Err(Refusal::NotManager) }
+    }
+
+    fn judge_node(&self, peer: &Peer) -> Result<(), Refusal> {
         if self.policy.is_revoked(&peer.identity, &peer.certificate) {
             return Err(Refusal::Revoked);
         }
@@ -130,8 +149,29 @@ impl Registrar {
                 let verdict = rules.judge(&session.peer);
                 Ok(verdict.map_or_else(Request::Refuse, |()| Request::Admit(offer.clone())))
             }
+            (Frame::Handover(handover), Stage::AwaitJoin | Stage::Handing) => {
+                if handover.group != rules.domain.group {
+                    return Ok(Request::Refuse(Refusal::UnknownGroup));
+                }
+                let verdict = rules.judge_manager(&session.peer);
+                Ok(verdict.map_or_else(Request::Refuse, |()| Request::TakeOver(handover)))
+            }
             _ => Err(Rejected::OutOfPlace),
         }
+    }
+
+    /// Another manager hands over on this connection.
+    pub(crate) fn handing(&mut self, now: Instant, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.stage = Stage::Handing;
+            session.deadline = now + ANSWER_DEADLINE;
+        }
+    }
+
+    /// The connections of those who are not in yet.
+    pub(crate) fn unfinished(&self) -> Vec<ConnId> {
+        let waits = |stage: &Stage| !matches!(stage, Stage::Admitted);
+        self.sessions.iter().filter(|(_, session)| waits(&session.stage)).map(|(conn, _)| *conn).collect()
     }
 
     /// Who is at the other end.

@@ -20,6 +20,9 @@ impl Gsm {
 
     /// Cuts what waits, now; behind a cut that waits for its record, right after that one.
     pub(crate) fn cut(&mut self, now: Instant) {
+        if self.merging.is_leaving() {
+            return;
+        }
         if self.keys.is_cutting() {
             self.urgent = true;
             return;
@@ -46,6 +49,7 @@ impl Gsm {
         if self.keys.awaited().is_some_and(|awaited| awaited <= self.outbox.stored()) {
             self.complete_cut(now);
         }
+        self.on_merge_stored(now);
     }
 
     /// Sends the cut that waited and makes it the current state.
@@ -68,6 +72,7 @@ impl Gsm {
         self.outbox.tell(GsmEvent::Rekeyed(summary(&cut, sent)));
         self.keys.merge(cut);
         self.send_alarm(now);
+        self.begin_presence(now);
         if std::mem::take(&mut self.urgent) && self.keys.has_pending() {
             self.cut(now);
         } else if self.keys.has_pending() {

@@ -28,7 +28,7 @@ impl Gsm {
     }
 
     /// The next alarm, signed.
-    fn alarm(&mut self, now: Instant, current: &Current) -> Vec<u8> {
+    pub(crate) fn alarm(&mut self, now: Instant, current: &Current) -> Vec<u8> {
         self.alarms += 1;
         let (message_root, message_packets) =
             self.transmitter.newest().unwrap_or((crypto::MerkleHash([0; 16]), 0));

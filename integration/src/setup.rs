@@ -128,6 +128,7 @@ impl World {
             timing: self.scenario.timing,
             access: AccessList::default(),
             verifier: Arc::clone(&self.setup.verifier),
+            presence: None,
         };
         let rng = Dice::generator(self.seed, "manager", 0);
         let gsm = Gsm::start(self.now, config, signer, Box::new(rng), Journal::default());

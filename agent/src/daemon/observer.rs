@@ -134,6 +134,10 @@ impl Record {
             }
             GsmEvent::Revoked { .. } => happened!(info, "member.revoked"),
             GsmEvent::KeyRing(_) => return None,
+            GsmEvent::OtherManager { .. }
+            | GsmEvent::NotMerged { .. }
+            | GsmEvent::TookOver { .. }
+            | GsmEvent::SteppedDown { .. } => return on_merging(event),
         })
     }
 
@@ -214,6 +218,33 @@ impl Record {
         self.reason.get_or_insert_with(|| text.to_owned());
         word
     }
+}
+
+/// What happened between this manager and another one of the group.
+fn on_merging(event: GsmEvent) -> Option<Happening> {
+    Some(match event {
+        GsmEvent::OtherManager { identity, subgroup, merges } => happened!(
+            warn,
+            "manager.other",
+            identity = identity,
+            subgroup = subgroup.to_string(),
+            merges = merges
+        ),
+        GsmEvent::NotMerged { identity, why } => {
+            happened!(warn, "manager.not_merged", identity = identity, reason = why.to_string())
+        }
+        GsmEvent::TookOver { identity, subgroup } => {
+            happened!(info, "manager.took_over", identity = identity, subgroup = subgroup.to_string())
+        }
+        GsmEvent::SteppedDown { to, identity, subgroup } => happened!(
+            info,
+            "manager.stepped_down",
+            identity = identity,
+            registrar = to,
+            subgroup = subgroup.to_string()
+        ),
+        _ => return None,
+    })
 }
 
 /// The word of a move in events.

@@ -79,7 +79,7 @@ fn inputs_for_nobody_change_nothing() {
         manager.refuses(Input::Frame { conn: ConnId(999), bytes: &[1, 0x84] }),
         Rejected::UnknownConnection
     );
-    assert_eq!(manager.refuses(Input::Opened { conn: ConnId(1), peer }), Rejected::NotForUs);
+    assert_eq!(manager.refuses(Input::Opened { conn: ConnId(1), peer }), Rejected::UnknownConnection);
     assert_eq!(manager.refuses(Input::Hint(DataHint::UnknownKey)), Rejected::NotForUs);
     let closed = Input::Closed { conn: ConnId(999), why: protocol::CloseReason::ByPeer };
     assert_eq!(manager.refuses(closed), Rejected::UnknownConnection);

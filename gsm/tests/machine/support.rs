@@ -318,5 +318,6 @@ fn config() -> GsmConfig {
         timing: Timing::default(),
         access: AccessList::default(),
         verifier: Arc::new(Ed25519Verifier),
+        presence: None,
     }
 }

@@ -1,0 +1,517 @@
+//! Two managers of one group notice each other and become one (GSM 3.5; DESIGN: partition and merge).
+//!
+//! Who gives way: the lower in the order of states, which is the lower term, then the *higher* inst. A manager that has
+//! not started yet or cannot admit anybody gives way to whoever can; and one that hears a lower manager for long, which
+//! does not give way, takes it that it is not heard itself and goes. It hands all its revocations to the other one, makes
+//! durable that it is no manager any more, sends its members there, and ends.
+//!
+//! There is always a manager left: one steps down only at the word of another that is not giving way at that moment,
+//! and says that word only while its own revocations are complete without the giver's.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crypto::{PublicKey, Signer};
+use protocol::discovery::Presence;
+use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP, PRESENCE_INTERVAL};
+use protocol::{
+    CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, Input, Instant, Peer, Refusal, Rejected,
+    Revocation, Role, SenderId, StateId, SubgroupId, Transmit, Verified,
+};
+use rand_core::CryptoRng;
+
+use crate::event::{Departure, GsmEvent};
+use crate::gsm::{Gsm, Timer};
+use crate::journal::JournalEntry;
+use crate::member_list::Listed;
+use crate::remembered::{Journal, Remembered};
+
+/// Other managers remembered. More on one LAN are a configuration mistake; the best ones are kept.
+const MAX_RIVALS: usize = 16;
+/// A manager that was not heard for this long is not merged with: three presences may be lost.
+const RIVAL_MEMORY: Duration = Duration::from_secs(4 * PRESENCE_INTERVAL.as_secs());
+/// How long a lower manager is heard before the higher one gives way: it seems not to be heard itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Before the first attempt, so that of several managers the best one is heard: it is drawn below twice this.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(150);
+/// From one step of an attempt to the next: to TLS, or from a frame to its answer.
+const STEP_DEADLINE: Duration = Duration::from_secs(3);
+/// After an attempt that failed; doubled with each one in a row.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest of these waits.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Farewells sent, and the wait after each but the last.
+const FAREWELLS: u32 = 3;
+const FAREWELL_GAP: Duration = Duration::from_millis(200);
+
+/// Another manager of the group on this LAN.
+#[derive(Clone, Debug)]
+struct Rival {
+    identity: String,
+    certificate: [u8; 32],
+    subgroup: SubgroupId,
+    registrars: Vec<SocketAddr>,
+    start: StateId,
+    first: Instant,
+    heard: Instant,
+    /// Whether it was a reason to give way when it was heard.
+    wins: bool,
+    failures: u32,
+    /// Not tried again before.
+    rests_until: Instant,
+}
+
+impl Rival {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_since(self.heard) <= RIVAL_MEMORY
+    }
+
+    /// Whether to give way to it at `now`.
+    fn wins_at(&self, now: Instant) -> bool {
+        self.is_fresh(now) && (self.wins || now.saturating_since(self.first) >= PATIENCE)
+    }
+}
+
+/// Whom the manager gives way to, and where it is reached.
+#[derive(Clone, Debug)]
+struct Successor {
+    key: PublicKey,
+    identity: String,
+    certificate: [u8; 32],
+    subgroup: SubgroupId,
+    registrar: SocketAddr,
+}
+
+/// How far a manager is on its way out.
+#[derive(Debug)]
+enum Stage {
+    /// It manages.
+    Managing,
+    /// It connects to the other one.
+    Connecting { conn: ConnId, to: Successor, deadline: Instant },
+    /// It waits for the word that what it has handed over is durable there.
+    Handing { conn: ConnId, peer: Box<Peer>, to: Successor, sent: usize, deadline: Instant },
+    /// Its own end is not durable yet.
+    Recording { commit: Commit, to: Successor },
+    /// It sends its members away.
+    Parting { to: Successor, said: u32 },
+    /// It is no manager any more.
+    Gone,
+}
+
+/// Other managers of the group, and giving way to one of them.
+#[derive(Debug)]
+pub(crate) struct Merging {
+    rivals: BTreeMap<PublicKey, Rival>,
+    stage: Stage,
+    /// The number of the next connection this node opens.
+    next_conn: u64,
+}
+
+impl Merging {
+    pub(crate) const fn new() -> Self {
+        Self { rivals: BTreeMap::new(), stage: Stage::Managing, next_conn: 1 }
+    }
+
+    /// Whether its end is decided: nobody is admitted or evicted here any more.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Recording { .. } | Stage::Parting { .. } | Stage::Gone)
+    }
+
+    /// Whether it is giving way to another one just now, decided or not: it takes nobody's revocations then, for they
+    /// might not reach the one it goes to.
+    pub(crate) const fn is_giving_way(&self) -> bool {
+        !matches!(self.stage, Stage::Managing)
+    }
+
+    /// Whether a connection is that of the attempt under way.
+    pub(crate) fn is_on(&self, conn: ConnId) -> bool {
+        match &self.stage {
+            Stage::Connecting { conn: own, .. } | Stage::Handing { conn: own, .. } => *own == conn,
+            Stage::Managing | Stage::Recording { .. } | Stage::Parting { .. } | Stage::Gone => false,
+        }
+    }
+
+    /// Notes that a manager was heard. Returns whether it is a new one.
+    fn hear(&mut self, now: Instant, presence: &Presence, wins: bool) -> bool {
+        self.rivals.retain(|_, rival| rival.is_fresh(now));
+        let key = presence.mandate.key;
+        let start = presence.alarm.state.at(Epoch(0));
+        let before = self.rivals.remove(&key).filter(|rival| rival.start == start);
+        let fresh = before.is_none();
+        let base = before.unwrap_or_else(|| Rival {
+            identity: presence.manager.identity.clone(),
+            certificate: presence.manager.fingerprint,
+            subgroup: presence.domain.subgroup,
+            registrars: Vec::new(),
+            start,
+            first: now,
+            heard: now,
+            wins: false,
+            failures: 0,
+            rests_until: Instant::ZERO,
+        });
+        let wins = wins || base.wins;
+        self.rivals.insert(key, Rival { registrars: presence.registrars.clone(), heard: now, wins, ..base });
+        if self.rivals.len() > MAX_RIVALS {
+            let lowest = self.rivals.iter().min_by_key(|(_, rival)| rival.start).map(|(key, _)| *key);
+            lowest.map(|key| self.rivals.remove(&key));
+        }
+        fresh
+    }
+
+    /// The best of those to give way to that may be tried at `now`.
+    fn successor(&self, now: Instant) -> Option<Successor> {
+        let ready = |rival: &&Rival| rival.wins_at(now) && rival.rests_until <= now;
+        let (key, rival) =
+            self.rivals.iter().filter(|(_, rival)| ready(rival)).max_by_key(|(_, rival)| rival.start)?;
+        let place = usize::try_from(rival.failures).unwrap_or(0).checked_rem(rival.registrars.len())?;
+        Some(Successor {
+            key: *key,
+            identity: rival.identity.clone(),
+            certificate: rival.certificate,
+            subgroup: rival.subgroup,
+            registrar: rival.registrars[place],
+        })
+    }
+
+    /// When the next attempt may be worth making.
+    fn next_attempt(&self, now: Instant) -> Option<Instant> {
+        let due = |rival: &Rival| {
+            let from = if rival.wins { rival.heard } else { rival.first + PATIENCE };
+            from.max(rival.rests_until).max(now)
+        };
+        self.rivals.values().filter(|rival| rival.is_fresh(now)).map(due).min()
+    }
+
+    /// An attempt failed: that one is left alone for a while that is random, so that two that try each other at the
+    /// same time do not do so again.
+    fn rest(&mut self, now: Instant, key: &PublicKey, rng: &mut dyn CryptoRng) {
+        self.stage = Stage::Managing;
+        if let Some(rival) = self.rivals.get_mut(key) {
+            let wait = (RETRY * (1 << rival.failures.min(6))).min(LONGEST_RETRY);
+            rival.failures += 1;
+            rival.rests_until = now + wait / 2 + random_below(rng, wait);
+        }
+    }
+
+    /// That manager has given way to us, or shall not be given way to.
+    fn forget(&mut self, certificate: &[u8; 32]) {
+        self.rivals.retain(|_, rival| rival.certificate != *certificate);
+    }
+}
+
+impl Gsm {
+    /// Another manager of the group was heard on this LAN, and proven to be one. Nothing but its order decides who
+    /// gives way, and nothing moves before it has proven itself once more over TLS.
+    pub(crate) fn on_other_manager(
+        &mut self,
+        now: Instant,
+        presence: &Verified<Presence>,
+    ) -> Result<(), Rejected> {
+        // Who was evicted here, or may not be here, is given nothing and followed nowhere.
+        let manager = &presence.manager;
+        if self.policy.is_revoked(&manager.identity, &manager.fingerprint)
+            || !self.config.access.allows(&manager.identity)
+        {
+            return Err(Rejected::NotForUs);
+        }
+        let (own, theirs) = (self.keys.state().at(Epoch(0)), presence.alarm.state.at(Epoch(0)));
+        if theirs.term.0.saturating_sub(own.term.0) > MAX_TERM_JUMP {
+            return Err(Rejected::Stale);
+        }
+        let merges = self.announcer.as_ref().is_some_and(|announcer| announcer.merges());
+        let serving = self.is_serving();
+        let wins = theirs > own || !serving;
+        if self.merging.hear(now, presence, wins) {
+            let identity = manager.identity.clone();
+            let subgroup = presence.domain.subgroup;
+            self.outbox.tell(GsmEvent::OtherManager { identity, subgroup, merges });
+        }
+        if !merges || self.merging.is_giving_way() {
+            return Ok(());
+        }
+        if !wins {
+            // It is for that one to give way, if it hears us.
+            self.announce_soon(now);
+        }
+        self.plan_attempt(now);
+        Ok(())
+    }
+
+    /// Sets the timer of the next attempt to give way to somebody.
+    fn plan_attempt(&mut self, now: Instant) {
+        if let Some(at) = self.merging.next_attempt(now) {
+            let soonest = now + FIRST_ATTEMPT + random_below(&mut *self.rng.0, FIRST_ATTEMPT);
+            self.timers.set_earlier(Timer::Merge, at.max(soonest));
+        }
+    }
+
+    /// The timer of merging: an attempt begins, or the one under way took too long.
+    pub(crate) fn on_merge_due(&mut self, now: Instant) {
+        match &self.merging.stage {
+            Stage::Managing => self.attempt(now),
+            Stage::Connecting { deadline, .. } | Stage::Handing { deadline, .. } => {
+                if *deadline <= now {
+                    self.give_up(now, CloseReason::TimedOut);
+                } else {
+                    self.timers.set(Timer::Merge, *deadline);
+                }
+            }
+            Stage::Recording { .. } | Stage::Gone => {}
+            Stage::Parting { .. } => self.say_farewell(now),
+        }
+    }
+
+    fn attempt(&mut self, now: Instant) {
+        let Some(to) = self.merging.successor(now) else {
+            self.plan_attempt(now);
+            return;
+        };
+        let conn = ConnId(self.merging.next_conn);
+        self.merging.next_conn += 2;
+        let deadline = now + STEP_DEADLINE;
+        self.outbox.send(Transmit::Open { conn, to: to.registrar, expect: Role::Manager });
+        self.merging.stage = Stage::Connecting { conn, to, deadline };
+        self.timers.set(Timer::Merge, deadline);
+    }
+
+    /// The attempt under way ends without a result, and this manager goes on managing.
+    pub(crate) fn give_up(&mut self, now: Instant, why: CloseReason) {
+        let (Stage::Connecting { conn, to, .. } | Stage::Handing { conn, to, .. }) = &self.merging.stage
+        else {
+            return;
+        };
+        let (conn, to) = (*conn, to.clone());
+        self.outbox.forget(conn);
+        self.outbox.send(Transmit::Close { conn });
+        self.merging.rest(now, &to.key, &mut *self.rng.0);
+        self.outbox.tell(GsmEvent::NotMerged { identity: to.identity, why });
+        self.timers.stop(Timer::Merge);
+        self.plan_attempt(now);
+    }
+
+    /// TLS stands with a certified manager: is it the one that was heard?
+    pub(crate) fn on_opened(&mut self, now: Instant, conn: ConnId, peer: Peer) -> Result<(), Rejected> {
+        let Stage::Connecting { conn: asked, to, .. } = &self.merging.stage else {
+            return Err(Rejected::UnknownConnection);
+        };
+        if *asked != conn {
+            return Err(Rejected::UnknownConnection);
+        }
+        let to = to.clone();
+        if !peer.roles.manager || peer.certificate != to.certificate {
+            self.give_up(now, CloseReason::Refused("another node than the one that was heard".into()));
+            return Ok(());
+        }
+        let deadline = now + STEP_DEADLINE;
+        self.merging.stage = Stage::Handing { conn, peer: Box::new(peer), to, sent: 0, deadline };
+        self.hand_over(now);
+        Ok(())
+    }
+
+    /// The next frame: the revocations from the first that is not there yet, in the order in which they came.
+    fn hand_over(&mut self, now: Instant) {
+        let Stage::Handing { conn, sent, deadline, .. } = &mut self.merging.stage else { return };
+        let mut left = self.policy.in_order().skip(*sent);
+        let revocations: Vec<_> = left.by_ref().take(MAX_GRANT_REVOCATIONS).collect();
+        let last = left.next().is_none();
+        *sent += revocations.len();
+        *deadline = now + STEP_DEADLINE;
+        self.timers.set(Timer::Merge, *deadline);
+        let handover = Handover {
+            group: self.domain.group,
+            subgroup: self.domain.subgroup,
+            state: self.keys.state(),
+            revocations,
+            last,
+        };
+        let bytes = Frame::Handover(handover).encode();
+        self.outbox.send(Transmit::Frame { conn: *conn, bytes });
+    }
+
+    /// A frame on the connection of the attempt under way.
+    pub(crate) fn on_merge_frame(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
+        let Stage::Handing { peer, .. } = &self.merging.stage else { return Err(Rejected::OutOfPlace) };
+        match Frame::decode(bytes, peer)?.into_inner() {
+            Frame::HandoverTaken => self.on_handover_taken(now),
+            Frame::Refused(why) => self.give_up(now, CloseReason::Refused(why.to_string())),
+            _ => return Err(Rejected::OutOfPlace),
+        }
+        Ok(())
+    }
+
+    /// What was sent is durable there. If that was all there is, also all that came meanwhile, this manager ends.
+    fn on_handover_taken(&mut self, now: Instant) {
+        let Stage::Handing { conn, to, sent, .. } = &self.merging.stage else { return };
+        if *sent < self.policy.revocations() {
+            self.hand_over(now);
+            return;
+        }
+        let (conn, to) = (*conn, to.clone());
+        self.outbox.send(Transmit::Close { conn });
+        self.dismiss_sessions();
+        self.timers.stop(Timer::Merge);
+        let commit = self.record(JournalEntry::SteppedDown);
+        self.merging.stage = Stage::Recording { commit, to };
+        self.on_merge_stored(now);
+    }
+
+    /// Nodes that are registering just now are told to look elsewhere.
+    fn dismiss_sessions(&mut self) {
+        for conn in self.registrar.unfinished() {
+            self.registrar.forget(conn);
+            let bytes = Frame::Refused(Refusal::NotManager).encode();
+            self.outbox.send(Transmit::Frame { conn, bytes });
+            self.outbox.send(Transmit::Close { conn });
+        }
+    }
+
+    /// The store has reported, or has failed: if this manager's end is durable, or nothing will be any more, its members
+    /// are sent away.
+    pub(crate) fn on_merge_stored(&mut self, now: Instant) {
+        let Stage::Recording { commit, to } = &self.merging.stage else { return };
+        if *commit <= self.outbox.stored() || self.read_only {
+            self.merging.stage = Stage::Parting { to: to.clone(), said: 0 };
+            self.say_farewell(now);
+        }
+    }
+
+    fn say_farewell(&mut self, now: Instant) {
+        let Stage::Parting { to, said } = &mut self.merging.stage else { return };
+        *said += 1;
+        let farewell = Farewell { subgroup: to.subgroup, registrar: to.registrar };
+        let (to, said) = (to.clone(), *said);
+        let bytes = farewell.encode(&self.domain, &*self.signer.0);
+        let transmit = self.transmitter.multicast(bytes);
+        self.outbox.send(transmit);
+        if said < FAREWELLS {
+            self.timers.set(Timer::Merge, now + FAREWELL_GAP);
+            return;
+        }
+        self.merging.stage = Stage::Gone;
+        self.outbox.tell(GsmEvent::SteppedDown {
+            to: to.registrar,
+            identity: to.identity,
+            subgroup: to.subgroup,
+        });
+    }
+
+    /// An input after this manager's end was decided. Whoever connects now has to look for the other one.
+    pub(crate) fn on_late_input(&mut self, input: &Input<'_>) -> Result<(), Rejected> {
+        if let Input::Accepted { conn, .. } = input {
+            self.outbox.send(Transmit::Close { conn: *conn });
+        }
+        Err(Rejected::NotForUs)
+    }
+
+    /// Whether this manager takes the revocations of one that gives way to it.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.is_serving()
+            && !self.merging.is_giving_way()
+            && self.announcer.as_ref().is_none_or(|announcer| announcer.merges())
+    }
+
+    /// Another manager gives way to this one. All that is taken of it is whom it had shut out: they are shut out here
+    /// too, for good, and it is told so when that is durable.
+    pub(crate) fn take_over(&mut self, now: Instant, conn: ConnId, handover: Handover) {
+        let Some(peer) = self.registrar.peer(conn).cloned() else { return };
+        let own = Revocation::identity_hash(&self.config.identity);
+        // Who has evicted this node would not give way to it.
+        let against_us = |revocation: &Revocation| {
+            revocation.identity == own || revocation.certificate == self.config.certificate
+        };
+        if handover.revocations.iter().any(against_us) {
+            self.refuse(conn, Refusal::Denied);
+            return;
+        }
+        let unknown = handover.revocations.iter().filter(|revocation| !self.policy.knows(revocation)).count();
+        if self.policy.revocations() + unknown > MAX_REVOCATIONS {
+            self.refuse(conn, Refusal::Full);
+            return;
+        }
+        self.adopt(now, &handover.revocations);
+        self.registrar.handing(now, conn);
+        // Behind everything that is known here, also by an earlier frame.
+        let commit = self.outbox.last_commit();
+        let bytes = Frame::HandoverTaken.encode();
+        self.outbox.send_after(commit, Transmit::Frame { conn, bytes });
+        if handover.last {
+            self.merging.forget(&peer.certificate);
+            let (identity, subgroup) = (peer.identity, handover.subgroup);
+            self.outbox.tell_after(commit, GsmEvent::TookOver { identity, subgroup });
+        }
+    }
+
+    /// Shuts out for good whom others had shut out. Members of ours among them are evicted, and cut off at once.
+    pub(crate) fn adopt(&mut self, now: Instant, revocations: &[Revocation]) {
+        let mut evicted = false;
+        for revocation in revocations {
+            if self.policy.knows(revocation) {
+                continue;
+            }
+            self.policy.revoke(*revocation, &*self.signer.0);
+            let commit = self.record(JournalEntry::Revoked { revocation: *revocation });
+            self.outbox.tell_after(commit, GsmEvent::Revoked { revocation: *revocation });
+            for sender in self.named_by(revocation) {
+                self.depart(sender, Departure::Evicted);
+                evicted = true;
+            }
+        }
+        if evicted {
+            self.cut(now);
+        }
+    }
+
+    /// The registrations that a revocation shuts out, the own node's never.
+    fn named_by(&self, revocation: &Revocation) -> Vec<SenderId> {
+        let named = |listed: &&Listed| {
+            listed.certificate == revocation.certificate
+                || Revocation::identity_hash(&listed.identity) == revocation.identity
+        };
+        self.members
+            .iter()
+            .filter(|listed| listed.sender != self.own)
+            .filter(named)
+            .map(|listed| listed.sender)
+            .collect()
+    }
+
+    /// The machine before this one has used the numbers below.
+    pub(crate) const fn number_connections_from(&mut self, next: u64) {
+        self.merging.next_conn = next;
+    }
+
+    /// What the member needs that this node becomes, after [`GsmEvent::SteppedDown`].
+    pub(crate) fn into_demotion(self) -> Demotion {
+        let last = self.outbox.last_commit();
+        let mut ledger = self.ledger;
+        // Whatever this node may manage later is above everything that was seen here.
+        let seen = self.merging.rivals.values().map(|rival| rival.start.term).max();
+        ledger.term = ledger.term.max(seen.unwrap_or(ledger.term));
+        let since_snapshot = self.since_snapshot;
+        Demotion {
+            rng: self.rng.0,
+            signer: self.signer.0,
+            remembered: Remembered { ledger, last, doubtful: false, since_snapshot },
+            journal: Journal { last },
+            next_conn: self.merging.next_conn,
+        }
+    }
+}
+
+/// What is left of a manager that gave way.
+pub(crate) struct Demotion {
+    pub(crate) rng: Box<dyn CryptoRng + Send>,
+    pub(crate) signer: Box<dyn Signer>,
+    /// Term and revocations, in case the node is elected again.
+    pub(crate) remembered: Remembered,
+    pub(crate) journal: Journal,
+    pub(crate) next_conn: u64,
+}
+
+fn random_below(rng: &mut dyn CryptoRng, most: Duration) -> Duration {
+    let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
+    Duration::from_micros(rng.next_u64() % micros)
+}
