@@ -2,10 +2,13 @@
 //!
 //! The machines decide what a record means; this crate only keeps records in order and says truthfully when they are
 //! safe. A record may hold a member's secrets: an engine that lets one leave the process seals it first. The crate has
-//! no clock, no randomness and no thread: the one storage thread that owns a [`Store`] belongs to the library above, and
-//! the machines' loop never waits for it.
+//! no clock, no randomness of its own and no thread of its own: the one storage thread that owns a [`Store`] belongs to
+//! the library above, and the machines' loop never waits for it.
 //!
-//! The engine here is [`MemoryStore`]. It loses everything at a restart and says so ([`StoreKind::Memory`]).
+//! | engine | keeps | after a restart |
+//! |---|---|---|
+//! | [`MemoryStore`] | everything in this process | nothing, and says so ([`StoreKind::Memory`]) |
+//! | [`SledStore`] | a sealed journal in [two directories](StateDirs) | everything, or says what is missing ([`Health`]) |
 
 mod dirs;
 mod error;
