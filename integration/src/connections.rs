@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{ConnId, Instant};
+use protocol::{ConnId, Instant, Peer};
 
 use crate::node::NodeId;
 
@@ -22,13 +22,15 @@ pub(crate) struct End {
 pub(crate) struct Connections {
     /// From each end to the other, and when the last thing sent that way arrives.
     pipes: BTreeMap<End, (End, Instant)>,
+    /// Connections that stand and whose opening frame has not come: the machine does not know of them yet.
+    unopened: BTreeMap<End, Peer>,
     accepted: u64,
 }
 
 impl Connections {
     /// No connection is open.
     pub(crate) const fn new() -> Self {
-        Self { pipes: BTreeMap::new(), accepted: 0 }
+        Self { pipes: BTreeMap::new(), unopened: BTreeMap::new(), accepted: 0 }
     }
 
     /// Connects `caller` with the node that accepts; returns that node's end. Accepted numbers are even.
@@ -47,8 +49,20 @@ impl Connections {
         Some((*to, *last))
     }
 
+    /// A connection stands at the end that accepted it: the listener waits for its opening frame, which says for which
+    /// group it is.
+    pub(crate) fn accepted(&mut self, end: End, peer: Peer) {
+        self.unopened.insert(end, peer);
+    }
+
+    /// Who is at the other end, when this is the opening frame of a connection.
+    pub(crate) fn opening(&mut self, end: End) -> Option<Peer> {
+        self.unopened.remove(&end)
+    }
+
     /// Ends a connection; the other end, and when it hears of it.
     pub(crate) fn close(&mut self, from: End, at: Instant) -> Option<(End, Instant)> {
+        self.unopened.remove(&from);
         let (to, last) = self.pipes.remove(&from)?;
         Some((to, last.max(at)))
     }

@@ -1,18 +1,22 @@
 //! The driver: carries out what machines ask for, and hands them what happens. The other one is tokio's, in `endpoint`.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crypto::Roles;
 use data::SealError;
 use gsm::GsmEvent;
-use member::MemberEvent;
-use protocol::{CloseReason, ConnId, DatagramKind, Envelope, Input, Lane, Peer, Record, Rejected, Transmit};
+use member::{Member, MemberEvent};
+use protocol::{
+    CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Lane, Peer, Record, Refusal, Rejected, Role,
+    Transmit,
+};
 
+use crate::cast::Delivered;
 use crate::connections::End;
-use crate::lan::{self, Kept};
-use crate::node::{Delivered, Node, NodeEvent, NodeId};
-use crate::scenario::Churn;
+use crate::lan::Kept;
+use crate::node::{Listening, Node, NodeId};
+use crate::participant::ParticipantEvent;
 use crate::store::StoreReport;
 use crate::trace::Kind;
 use crate::world::{Happening, Socket, World};
@@ -35,15 +39,22 @@ impl World {
                     Socket::Unicast => {
                         self.input(node, Input::Datagram { lane: Lane::Unicast, from, bytes: &bytes })
                     }
+                    Socket::Discovery => {
+                        self.input(node, Input::Datagram { lane: Lane::Discovery, from, bytes: &bytes })
+                    }
                     Socket::Data => self.data(node, from, &bytes),
                 }
             }
-            Happening::Accepted { end, peer } => self.on_conn(end, |conn| Input::Accepted { conn, peer }),
+            Happening::Accepted { end, peer } => {
+                if self.nodes[end.node.0].start == end.start {
+                    self.connections.accepted(end, peer);
+                }
+            }
             Happening::Opened { end, peer } => self.on_conn(end, |conn| Input::Opened { conn, peer }),
-            Happening::Frame { end, bytes } => self.on_conn(end, |conn| Input::Frame { conn, bytes: &bytes }),
+            Happening::Frame { end, bytes } => self.on_frame(end, &bytes),
             Happening::Closed { end, why } => self.on_conn(end, |conn| Input::Closed { conn, why }),
             Happening::Wake(node) => self.wake(node),
-            Happening::Committed => self.on_committed(),
+            Happening::Committed { node, start } => self.on_committed(node, start),
             Happening::Join(node) => self.join(node),
             Happening::Churn(churn) => self.churn(churn),
             Happening::Quiet => self.lan.faults = crate::faults::LanFaults::none(),
@@ -55,15 +66,15 @@ impl World {
     /// Drains a machine after anything was done to it: records, transmits, events; then its next timer.
     pub(crate) fn settle(&mut self, id: NodeId) {
         while let Some(record) = self.nodes[id.0].process.poll_record() {
-            self.on_record(id, &record);
+            self.on_record(id, record);
         }
         while let Some(transmit) = self.nodes[id.0].process.poll_transmit() {
             self.transmit(id, transmit);
         }
         while let Some(event) = self.nodes[id.0].process.poll_event() {
             match event {
-                NodeEvent::Manager(event) => self.on_manager_event(event),
-                NodeEvent::Member(event) => self.on_member_event(id, event),
+                ParticipantEvent::Manager(event) => self.on_manager_event(id, event),
+                ParticipantEvent::Member(event) => self.on_member_event(id, event),
             }
         }
         self.watch(id);
@@ -78,9 +89,9 @@ impl World {
 
     /// What a member holds now, its registration will have hoarded.
     fn watch(&mut self, id: NodeId) {
-        let Some(member) = self.nodes[id.0].process.member() else { return };
-        if let (Some(path), Some(ring)) = (member.key_path(), &self.nodes[id.0].ring) {
-            self.oracle.on_path(ring.own, path);
+        let node = &self.nodes[id.0];
+        if let (Some(path), Some(ring)) = (node.member().and_then(Member::key_path), &node.ring) {
+            self.oracle.on_path(ring.subgroup, ring.own, path);
         }
     }
 
@@ -114,29 +125,57 @@ impl World {
         self.settle(id);
     }
 
-    fn on_record(&mut self, id: NodeId, record: &Record) {
-        if id != NodeId::MANAGER {
+    /// The listener hands a connection to the group's machine with its opening frame; a node that does not manage
+    /// says so itself.
+    fn on_frame(&mut self, end: End, bytes: &[u8]) {
+        if self.nodes[end.node.0].start != end.start {
             return;
         }
-        self.oracle.on_record(self.now, record);
-        if let Some(at) = self.store.append(self.now, record.commit) {
-            self.queue.push(at, Happening::Committed);
+        if let Some(peer) = self.connections.opening(end) {
+            if let Some(why) = self.refusal(end.node, bytes) {
+                self.frame(end, Frame::Refused(why).encode());
+                self.close(end, CloseReason::ByPeer);
+                return;
+            }
+            self.on_conn(end, |conn| Input::Accepted { conn, peer });
+        }
+        self.on_conn(end, |conn| Input::Frame { conn, bytes });
+    }
+
+    fn refusal(&self, node: NodeId, bytes: &[u8]) -> Option<Refusal> {
+        if Frame::group_of(bytes) != Some(self.setup.group) {
+            return Some(Refusal::UnknownGroup);
+        }
+        self.nodes[node.0].gsm().is_none().then_some(Refusal::NotManager)
+    }
+
+    fn on_record(&mut self, id: NodeId, record: Record) {
+        let node = &mut self.nodes[id.0];
+        self.oracle.on_record(self.now, id, node.manager_key, &record);
+        if let Some(at) = node.store.append(self.now, record) {
+            self.queue.push(at, Happening::Committed { node: id, start: node.start });
         }
     }
 
-    fn on_committed(&mut self) {
-        let (report, next) = self.store.finish(self.now);
+    fn on_committed(&mut self, id: NodeId, start: u32) {
+        if self.nodes[id.0].start != start {
+            return;
+        }
+        let (report, next) = self.nodes[id.0].store.finish(self.now);
         if let Some(at) = next {
-            self.queue.push(at, Happening::Committed);
+            self.queue.push(at, Happening::Committed { node: id, start });
         }
         match report {
             Some(StoreReport::Stored(upto)) => {
-                self.note(NodeId::MANAGER, Kind::Stored, upto.0, 0);
-                self.input(NodeId::MANAGER, Input::Stored { upto });
+                self.note(id, Kind::Stored, upto.0, 0);
+                self.input(id, Input::Stored { upto });
+                if let Some((upto, snapshot)) = self.nodes[id.0].process.compaction() {
+                    self.nodes[id.0].store.compact(upto, snapshot);
+                }
             }
             Some(StoreReport::Failed) => {
-                self.note(NodeId::MANAGER, Kind::Stored, u64::MAX, 0);
-                self.input(NodeId::MANAGER, Input::StoreFailed);
+                self.note(id, Kind::Stored, u64::MAX, 0);
+                self.input(id, Input::StoreFailed);
             }
             None => {}
         }
@@ -144,7 +183,10 @@ impl World {
 
     fn transmit(&mut self, id: NodeId, transmit: Transmit) {
         match transmit {
-            Transmit::Multicast { bytes, .. } => self.multicast(id, Socket::Control, bytes.into()),
+            Transmit::Multicast { to, bytes, .. } => {
+                let socket = if to == self.setup.discovery { Socket::Discovery } else { Socket::Control };
+                self.multicast(id, socket, to, bytes.into());
+            }
             Transmit::Unicast { to, bytes } => {
                 let Some(node) = self.ids().find(|node| self.nodes[node.0].address == to) else { return };
                 self.oracle.on_datagram(self.now, &bytes);
@@ -152,8 +194,8 @@ impl World {
                 self.carry(id, node, Socket::Unicast, &bytes);
                 self.keep(id, Socket::Unicast, bytes);
             }
-            Transmit::Open { conn, to, .. } => {
-                self.open(End { node: id, start: self.nodes[id.0].start, conn }, to)
+            Transmit::Open { conn, to, expect } => {
+                self.open(End { node: id, start: self.nodes[id.0].start, conn }, to, expect)
             }
             Transmit::Frame { conn, bytes } => {
                 self.frame(End { node: id, start: self.nodes[id.0].start, conn }, bytes)
@@ -165,14 +207,20 @@ impl World {
     }
 
     /// To everybody who listens, the sender's own copy included.
-    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, bytes: Rc<[u8]>) {
+    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, to: SocketAddr, bytes: Rc<[u8]>) {
         if socket == Socket::Control {
             if Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm) {
                 self.log.alarms.push(self.now);
             }
             self.oracle.on_datagram(self.now, &bytes);
         }
-        let listeners: Vec<_> = self.ids().filter(|id| self.nodes[id.0].listening).collect();
+        let listens = |node: &Node| match (socket, node.listening) {
+            (Socket::Discovery, _) => node.process.is_up(),
+            (Socket::Data, Some(listening)) => listening.data == to,
+            (_, Some(listening)) => listening.control == to,
+            (_, None) => false,
+        };
+        let listeners: Vec<_> = self.ids().filter(|id| listens(&self.nodes[id.0])).collect();
         for to in listeners {
             self.carry(from, to, socket, &bytes);
         }
@@ -195,25 +243,33 @@ impl World {
         self.lan.keep(Kept { socket, from, bytes });
     }
 
-    /// Stands in for a TLS handshake: both ends learn who the other is, and a channel secret.
-    fn open(&mut self, caller: End, to: std::net::SocketAddr) {
+    /// Stands in for a TLS handshake: both ends learn who the other is, and a channel secret. Whoever expects a manager
+    /// refuses a node whose certificate does not name it one.
+    fn open(&mut self, caller: End, to: SocketAddr, expect: Role) {
         let arrives = self.now + self.lan.stream_delay();
-        if to != lan::REGISTRAR {
+        let called = self.ids().find(|id| self.nodes[id.0].registrar == to);
+        let Some(called) = called.filter(|id| self.nodes[id.0].process.is_up()) else {
             let why = CloseReason::Unreachable("nobody listens there".into());
             self.queue.push(arrives, Happening::Closed { end: caller, why });
             return;
+        };
+        let roles = self.nodes[called.0].roles;
+        if !(if expect == Role::Manager { roles.manager } else { roles.member }) {
+            let why = CloseReason::Refused("its certificate does not name it a manager".into());
+            self.queue.push(arrives + self.lan.stream_delay(), Happening::Closed { end: caller, why });
+            return;
         }
         let channel = self.channel();
-        let answering = self.connections.open(caller, NodeId::MANAGER, self.nodes[0].start);
+        let answering = self.connections.open(caller, called, self.nodes[called.0].start);
         let peer = |id: NodeId| Peer {
             identity: self.nodes[id.0].identity.clone(),
-            roles: Roles { member: true, manager: id == NodeId::MANAGER, maa: false },
+            roles: self.nodes[id.0].roles,
             certificate: self.nodes[id.0].certificate,
             valid_for: VALID_FOR,
             address: self.nodes[id.0].address,
             channel: channel.clone(),
         };
-        let (caller_seen, answering_seen) = (peer(caller.node), peer(NodeId::MANAGER));
+        let (caller_seen, answering_seen) = (peer(caller.node), peer(called));
         self.queue.push(arrives, Happening::Accepted { end: answering, peer: caller_seen });
         // The caller's first frame cannot arrive before it was accepted: it is sent later than this.
         let answered = arrives + self.lan.stream_delay();
@@ -243,24 +299,19 @@ impl World {
         }
     }
 
-    fn on_manager_event(&mut self, event: GsmEvent) {
+    fn on_manager_event(&mut self, id: NodeId, event: GsmEvent) {
         match &event {
             GsmEvent::KeyRing(ring) => {
                 let ring = ring.clone();
-                self.set_ring(NodeId::MANAGER, ring);
+                self.set_ring(id, ring);
                 return;
             }
             GsmEvent::Rekeyed(summary) => {
-                self.note(
-                    NodeId::MANAGER,
-                    Kind::State,
-                    u64::from(summary.state.epoch.0),
-                    summary.entries as u64,
-                );
+                self.note(id, Kind::State, u64::from(summary.state.epoch.0), summary.entries as u64);
                 // The ring with the new key was told before.
                 self.oracle.on_rekeyed(self.now, summary);
             }
-            _ => self.note(NodeId::MANAGER, Kind::Member, 0, 0),
+            _ => self.note(id, Kind::Member, 0, 0),
         }
         self.log.manager.push((self.now, event));
     }
@@ -272,14 +323,16 @@ impl World {
                 self.set_ring(id, ring);
                 return;
             }
-            MemberEvent::Granted(_) => self.nodes[id.0].listening = true,
+            MemberEvent::Granted(place) => {
+                self.nodes[id.0].listening = Some(Listening { control: place.control, data: place.data });
+            }
             MemberEvent::Installed { state, .. } => {
                 self.note(id, Kind::State, u64::from(state.epoch.0), 1);
                 if let Some(ring) = &self.nodes[id.0].ring {
                     self.oracle.on_installed(self.now, ring.own, *state);
                 }
             }
-            MemberEvent::Ended(_) => self.nodes[id.0].listening = false,
+            MemberEvent::Ended(_) => self.nodes[id.0].listening = None,
             _ => {}
         }
         self.note(id, Kind::Member, 1, 0);
@@ -297,7 +350,7 @@ impl World {
         self.send_waiting(id);
     }
 
-    fn data(&mut self, id: NodeId, from: std::net::SocketAddr, bytes: &[u8]) {
+    fn data(&mut self, id: NodeId, from: SocketAddr, bytes: &[u8]) {
         let node = &mut self.nodes[id.0];
         if !node.process.is_up() || node.ring.is_none() {
             return;
@@ -342,7 +395,9 @@ impl World {
                     self.note(id, Kind::Sent, sealed.stream.0, sealed.sequence);
                     self.log.sent.push((self.now, id, sealed));
                     self.oracle.on_sent(self.now, own, &sealed, &payload, &packet);
-                    self.multicast(id, Socket::Data, packet.into());
+                    if let Some(listening) = self.nodes[id.0].listening {
+                        self.multicast(id, Socket::Data, listening.data, packet.into());
+                    }
                 }
                 Err(SealError::NoKey) => {
                     node.unsent.push_front(payload);
@@ -353,35 +408,6 @@ impl World {
                     return;
                 }
                 Err(SealError::TooLong { .. }) => {}
-            }
-        }
-    }
-
-    /// The scenario acts on a node drawn now.
-    fn churn(&mut self, churn: Churn) {
-        let fits = |node: &Node| match churn {
-            // A node that is still on its way out cannot be told to join yet.
-            Churn::Join => {
-                let out = node.process.member().is_none_or(|member| member.known().is_none());
-                !node.wanted && !node.evicted && out
-            }
-            Churn::Leave | Churn::Restart | Churn::Crash => node.wanted,
-            Churn::Evict => node.process.member().is_some_and(|member| member.held().is_some()),
-            Churn::Rekey | Churn::SetInterval => true,
-        };
-        let fitting: Vec<_> = self.ids().skip(1).filter(|id| fits(&self.nodes[id.0])).collect();
-        let Some(&id) = self.dice.pick(&fitting) else { return };
-        match churn {
-            Churn::Join => self.join(id),
-            Churn::Leave => self.leave(id),
-            // Whether it is still a member by then is the manager's to say.
-            Churn::Evict => drop(self.evict(id)),
-            Churn::Restart => self.restart(id),
-            Churn::Crash => self.crash(id),
-            Churn::Rekey => self.rekey(),
-            Churn::SetInterval => {
-                let interval = self.dice.duration(Duration::from_millis(100), Duration::from_secs(3));
-                drop(self.set_rekey_interval(interval));
             }
         }
     }

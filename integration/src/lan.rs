@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use protocol::{Domain, GroupId};
+
 use crate::dice::Dice;
 use crate::faults::LanFaults;
 use crate::node::NodeId;
@@ -75,19 +77,33 @@ impl Lan {
     }
 }
 
-/// Where the subgroup's control messages are multicast.
-pub(crate) const CONTROL: SocketAddr = address(239, 192, 0, 1, 5_000);
+/// The port of control messages, discovery's too.
+const CONTROL_PORT: u16 = 5_000;
+/// The port of data.
+const DATA_PORT: u16 = 5_001;
+
+/// Where the group's nodes find each other.
+pub(crate) fn discovery(group: GroupId) -> SocketAddr {
+    SocketAddr::from((group.discovery_ip(), CONTROL_PORT))
+}
+
+/// Where a subgroup's control messages are multicast.
+pub(crate) fn control(domain: &Domain) -> SocketAddr {
+    SocketAddr::from((domain.local_ip(), CONTROL_PORT))
+}
+
 /// Where its data is.
-pub(crate) const DATA: SocketAddr = address(239, 192, 0, 1, 5_001);
-/// The manager's registrar.
-pub(crate) const REGISTRAR: SocketAddr = address(10, 0, 0, 1, 5_002);
+pub(crate) fn data(domain: &Domain) -> SocketAddr {
+    SocketAddr::from((domain.local_ip(), DATA_PORT))
+}
+
+/// A node's registrar.
+pub(crate) fn registrar(node: NodeId) -> SocketAddr {
+    SocketAddr::new(unicast(node).ip(), 5_002)
+}
 
 /// A node's unicast address.
 pub(crate) fn unicast(node: NodeId) -> SocketAddr {
     let [high, low] = u16::try_from(node.0 + 1).unwrap_or(u16::MAX).to_be_bytes();
-    address(10, 0, high, low, 5_003)
-}
-
-const fn address(a: u8, b: u8, c: u8, d: u8, port: u16) -> SocketAddr {
-    SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+    SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 5_003))
 }

@@ -7,6 +7,8 @@
 //!
 //! Nothing here sleeps or reads a clock: an hour of the group's life takes seconds.
 
+mod cast;
+mod churn;
 mod connections;
 mod dice;
 mod driver;
@@ -14,6 +16,7 @@ mod faults;
 mod lan;
 mod node;
 mod oracle;
+mod participant;
 mod queue;
 mod scenario;
 mod setup;
@@ -22,10 +25,12 @@ mod store;
 mod trace;
 mod world;
 
+pub use cast::{Cast, Delivered, Honest, Player, Receiver};
 pub use dice::Dice;
 pub use faults::{LanFaults, StoreFaults};
-pub use node::{Cast, Delivered, Honest, ManagerNode, MemberNode, NodeId, Receiver};
+pub use node::NodeId;
 pub use oracle::{Oracle, Property, Registered, Roll, Setting, Violation};
+pub use participant::{Participant, ParticipantEvent};
 pub use scenario::{Churn, Scenario};
 pub use signatures::{FakeSigner, FakeVerifier};
 pub use trace::{Kind, Line, Trace};

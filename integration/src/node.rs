@@ -1,155 +1,40 @@
-//! One simulated node: its machine, its data plane, its addresses.
+//! One simulated node: its machine, its data plane, its store, its addresses.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crypto::ExchangePublic;
-use crypto::PublicKey;
-use data::{Delivery, KeyRing, Opened, Opener, Sealer, StreamId};
-use gsm::{Gsm, GsmEvent};
-use member::{Member, MemberEvent};
-use protocol::{DataHint, Input, Instant, Machine, Record, Rejected, SenderId, StateId, Transmit};
+use crypto::{ExchangePublic, PublicKey, Roles, Secret};
+use data::{KeyRing, Sealer};
+use gsm::Gsm;
+use member::Member;
+use protocol::{Commit, Input, Instant, Machine, Record, Rejected, Transmit};
 
-/// A node of the world. The manager is number 0.
+use crate::cast::{Player, Receiver};
+use crate::participant::ParticipantEvent;
+use crate::store::SimStore;
+
+/// A node of the world. In most scenarios number 0 is set up as the manager.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct NodeId(pub usize);
 
 impl NodeId {
-    /// The manager.
+    /// The node that manages where a scenario names one.
     pub const MANAGER: Self = Self(0);
 }
 
-/// A machine that acts as a member: [`Member`] itself, or a test's wrapper with a bug planted around it.
-pub trait MemberNode: Machine<Event = MemberEvent> {
-    /// See [`Member::join`].
-    fn join(&mut self, now: Instant);
-    /// See [`Member::leave`].
-    fn leave(&mut self, now: Instant);
-    /// The member inside.
-    fn member(&self) -> &Member;
-}
-
-impl MemberNode for Member {
-    fn join(&mut self, now: Instant) {
-        Self::join(self, now);
-    }
-
-    fn leave(&mut self, now: Instant) {
-        Self::leave(self, now);
-    }
-
-    fn member(&self) -> &Member {
-        self
-    }
-}
-
-/// A machine that acts as the manager: [`Gsm`] itself, or a test's wrapper around it.
-pub trait ManagerNode: Machine<Event = GsmEvent> {
-    /// The manager inside.
-    fn gsm(&self) -> &Gsm;
-    /// The manager inside, for an operator's requests.
-    fn gsm_mut(&mut self) -> &mut Gsm;
-}
-
-impl ManagerNode for Gsm {
-    fn gsm(&self) -> &Gsm {
-        self
-    }
-
-    fn gsm_mut(&mut self) -> &mut Gsm {
-        self
-    }
-}
-
-/// A payload that the receiving half of a data plane handed to the application.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Delivered {
-    /// Who sent it.
-    pub sender: SenderId,
-    /// On which stream.
-    pub stream: StreamId,
-    /// Which packet of the stream.
-    pub sequence: u64,
-    /// Under which state.
-    pub state: StateId,
-    /// What.
-    pub payload: Vec<u8>,
-}
-
-impl From<Delivery<'_>> for Delivered {
-    fn from(delivery: Delivery<'_>) -> Self {
-        let Delivery { sender, stream, sequence, state, payload, .. } = delivery;
-        Self { sender, stream, sequence, state, payload: payload.to_vec() }
-    }
-}
-
-/// The receiving half of a data plane and what drives it: [`Opener`] itself, or a test's wrapper around it.
-pub trait Receiver {
-    /// Replaces the keys; what waited for one of them and opens now goes to `out`.
-    fn set_ring(&mut self, now: Instant, ring: &KeyRing, out: &mut Vec<Delivered>);
-    /// Takes a datagram; what it delivers goes to `out`.
-    fn open(&mut self, now: Instant, datagram: &[u8], from: SocketAddr, out: &mut Vec<Delivered>);
-    /// A hint for the machine.
-    fn hint(&mut self, now: Instant) -> Option<DataHint>;
-}
-
-impl Receiver for Opener {
-    fn set_ring(&mut self, now: Instant, ring: &KeyRing, out: &mut Vec<Delivered>) {
-        Self::set_ring(self, now, ring);
-        while let Some(delivery) = self.poll_waiting(now) {
-            out.push(delivery.into());
-        }
-    }
-
-    fn open(&mut self, now: Instant, datagram: &[u8], from: SocketAddr, out: &mut Vec<Delivered>) {
-        if let Opened::Delivered(delivery) = Self::open(self, now, datagram, from) {
-            out.push(delivery.into());
-        }
-    }
-
-    fn hint(&mut self, now: Instant) -> Option<DataHint> {
-        self.poll_hint(now)
-    }
-}
-
-/// Who plays: a test plants a bug by casting a wrapper in one of the parts.
-pub trait Cast {
-    /// The manager's part.
-    fn manager(&mut self, gsm: Gsm) -> Box<dyn ManagerNode> {
-        Box::new(gsm)
-    }
-
-    /// A member's part.
-    fn member(&mut self, _node: NodeId, member: Member) -> Box<dyn MemberNode> {
-        Box::new(member)
-    }
-
-    /// The receiving half of a node's data plane.
-    fn receiver(&mut self, _node: NodeId) -> Box<dyn Receiver> {
-        Box::new(Opener::new())
-    }
-}
-
-/// Everybody plays honestly.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Honest;
-
-impl Cast for Honest {}
-
 /// What runs in a node's process.
 pub(crate) enum Process {
-    /// The manager.
-    Manager(Box<dyn ManagerNode>),
-    /// A member.
-    Member(Box<dyn MemberNode>),
+    /// A machine.
+    Up(Box<dyn Player>),
     /// Nothing: not started, or crashed.
     Down,
 }
 
-/// An event of either machine.
-pub(crate) enum NodeEvent {
-    Manager(GsmEvent),
-    Member(MemberEvent),
+/// Where a node listens for its subgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Listening {
+    pub(crate) control: SocketAddr,
+    pub(crate) data: SocketAddr,
 }
 
 /// One node.
@@ -158,12 +43,20 @@ pub(crate) struct Node {
     /// Which start of the process.
     pub(crate) start: u32,
     pub(crate) identity: String,
+    pub(crate) roles: Roles,
     pub(crate) certificate: [u8; 32],
     pub(crate) signing: PublicKey,
     pub(crate) exchange: ExchangePublic,
+    /// The key it signs with when it manages; the same through all starts.
+    pub(crate) manager_key: PublicKey,
+    pub(crate) manager_secret: Secret<32>,
     pub(crate) address: SocketAddr,
-    /// Whether it listens on the subgroup's addresses.
-    pub(crate) listening: bool,
+    /// Where its registrar is, while it manages.
+    pub(crate) registrar: SocketAddr,
+    /// Its subgroup's addresses, while it listens there.
+    pub(crate) listening: Option<Listening>,
+    /// Its state directory: it outlives the process.
+    pub(crate) store: SimStore,
     /// Whether its operator wants it in the group.
     pub(crate) wanted: bool,
     pub(crate) evicted: bool,
@@ -175,11 +68,30 @@ pub(crate) struct Node {
     pub(crate) unsent: VecDeque<Vec<u8>>,
 }
 
-impl Process {
+impl Node {
+    /// Its member, if it runs one.
     pub(crate) fn member(&self) -> Option<&Member> {
+        self.process.player().and_then(Player::member)
+    }
+
+    /// Its manager, if it runs one.
+    pub(crate) fn gsm(&self) -> Option<&Gsm> {
+        self.process.player().and_then(Player::gsm)
+    }
+}
+
+impl Process {
+    pub(crate) fn player(&self) -> Option<&dyn Player> {
         match self {
-            Self::Member(node) => Some(node.member()),
-            Self::Manager(_) | Self::Down => None,
+            Self::Up(player) => Some(&**player),
+            Self::Down => None,
+        }
+    }
+
+    pub(crate) fn player_mut(&mut self) -> Option<&mut (dyn Player + 'static)> {
+        match self {
+            Self::Up(player) => Some(&mut **player),
+            Self::Down => None,
         }
     }
 
@@ -188,50 +100,32 @@ impl Process {
     }
 
     pub(crate) fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
-        match self {
-            Self::Manager(node) => node.handle_input(now, input),
-            Self::Member(node) => node.handle_input(now, input),
-            Self::Down => Ok(()),
-        }
+        self.player_mut().map_or(Ok(()), |player| player.handle_input(now, input))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        match self {
-            Self::Manager(node) => node.handle_timeout(now),
-            Self::Member(node) => node.handle_timeout(now),
-            Self::Down => {}
+        if let Some(player) = self.player_mut() {
+            player.handle_timeout(now);
         }
     }
 
     pub(crate) fn poll_record(&mut self) -> Option<Record> {
-        match self {
-            Self::Manager(node) => node.poll_record(),
-            Self::Member(node) => node.poll_record(),
-            Self::Down => None,
-        }
+        self.player_mut().and_then(Machine::poll_record)
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        match self {
-            Self::Manager(node) => node.poll_transmit(),
-            Self::Member(node) => node.poll_transmit(),
-            Self::Down => None,
-        }
+        self.player_mut().and_then(Machine::poll_transmit)
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<NodeEvent> {
-        match self {
-            Self::Manager(node) => node.poll_event().map(NodeEvent::Manager),
-            Self::Member(node) => node.poll_event().map(NodeEvent::Member),
-            Self::Down => None,
-        }
+    pub(crate) fn poll_event(&mut self) -> Option<ParticipantEvent> {
+        self.player_mut().and_then(Machine::poll_event)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Manager(node) => node.poll_timeout(),
-            Self::Member(node) => node.poll_timeout(),
-            Self::Down => None,
-        }
+        self.player().and_then(|player| player.poll_timeout())
+    }
+
+    pub(crate) fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
+        self.player_mut().and_then(Player::compaction)
     }
 }

@@ -44,6 +44,8 @@ pub struct Scenario {
     pub members: usize,
     /// Nodes that stay out until the churn draws them.
     pub reserve: usize,
+    /// The first so many nodes, node 0 among them, have certificates that allow them to manage.
+    pub eligible: usize,
     /// How long the first members take to arrive.
     pub ramp: Duration,
     /// How long things go wrong.
@@ -72,6 +74,7 @@ impl Scenario {
             packet_size: MAX_DATAGRAM,
             members,
             reserve: 0,
+            eligible: 1,
             ramp: Duration::from_secs(1),
             duration: Duration::from_secs(30),
             quiet: Duration::ZERO,
@@ -109,6 +112,7 @@ impl Scenario {
             packet_size,
             members,
             reserve: 8,
+            eligible: 1,
             ramp: Duration::from_millis(dice.between(10, 8_000)),
             duration,
             quiet: Duration::from_secs(20),

@@ -1,21 +1,24 @@
 //! Making a world: keys, identities, the first events.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Secret, Signer, Verifier};
+use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Roles, Secret, Signer, Verifier};
 use data::Sealer;
 use gsm::{AccessList, Gsm, GsmConfig, Journal};
 use keytree::TreeId;
 use member::{Member, MemberConfig};
 use protocol::{Domain, GroupId, Instant, SubgroupId};
 
+use crate::cast::Cast;
 use crate::connections::Connections;
 use crate::dice::Dice;
 use crate::lan::{self, Lan};
-use crate::node::{Cast, Node, NodeId, Process};
+use crate::node::{Listening, Node, NodeId, Process};
 use crate::oracle::{Oracle, Setting};
+use crate::participant::Participant;
 use crate::queue::Queue;
 use crate::scenario::Scenario;
 use crate::signatures::{FakeSigner, FakeVerifier};
@@ -26,8 +29,10 @@ use crate::world::{Happening, Log, World};
 /// What every node of a run is told.
 pub(crate) struct Setup {
     pub(crate) group: GroupId,
-    pub(crate) subgroup: SubgroupId,
+    pub(crate) discovery: SocketAddr,
     pub(crate) verifier: Arc<dyn Verifier>,
+    /// The key behind fake signatures; `None` when they are real.
+    pub(crate) fake: Option<Secret<32>>,
     /// Channel secrets of connections.
     pub(crate) channels: Dice,
 }
@@ -35,19 +40,24 @@ pub(crate) struct Setup {
 /// Builds the world of a seed.
 pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> World {
     let mut dice = Dice::new(seed, "setup", 0);
-    let (signer, verifier) = signatures(&mut dice, scenario.real_signatures);
+    let fake = (!scenario.real_signatures).then(|| dice.secret());
+    let verifier: Arc<dyn Verifier> = match &fake {
+        Some(key) => Arc::new(FakeVerifier::new(key.clone())),
+        None => Arc::new(Ed25519Verifier),
+    };
     let group = GroupId::derive("world", &seed.to_be_bytes());
-    let subgroup = SubgroupId(dice.below(u64::MAX));
     let setting = Setting {
-        domain: Domain { suite: scenario.suite, group, subgroup },
+        suite: scenario.suite,
+        group,
         degree: scenario.degree,
         tree: TreeId(0),
-        manager: signer.public_key(),
         verifier: Arc::clone(&verifier),
         seed,
     };
     let count = 1 + scenario.members + scenario.reserve;
-    let nodes: Vec<Node> = (0..count).map(|number| node(seed, NodeId(number), &mut *cast)).collect();
+    let nodes: Vec<Node> =
+        (0..count).map(|number| node(seed, &scenario, NodeId(number), &fake, &mut *cast)).collect();
+    let discovery = lan::discovery(group);
     let mut world = World {
         seed,
         now: Instant::ZERO,
@@ -55,41 +65,45 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
         nodes,
         lan: Lan::new(scenario.lan, Dice::new(seed, "lan", 0)),
         connections: Connections::new(),
-        store: SimStore::new(scenario.store, Dice::new(seed, "store", 0)),
         oracle: Oracle::new(setting),
         trace: Trace::new(),
         cast,
-        setup: Setup { group, subgroup, verifier, channels: Dice::new(seed, "channels", 0) },
+        setup: Setup { group, discovery, verifier, fake, channels: Dice::new(seed, "channels", 0) },
         dice: Dice::new(seed, "choices", 0),
         log: Log::default(),
         payloads: 0,
         events: 0,
         scenario,
     };
-    world.start_manager(signer);
+    world.start_manager();
     world.plan();
     world
 }
 
-fn signatures(dice: &mut Dice, real: bool) -> (Box<dyn Signer>, Arc<dyn Verifier>) {
-    if real {
-        return (Box::new(Ed25519Signer::from_seed(&dice.secret())), Arc::new(Ed25519Verifier));
-    }
-    let key = dice.secret();
-    (Box::new(FakeSigner::new(PublicKey(dice.bytes()), key.clone())), Arc::new(FakeVerifier::new(key)))
-}
-
-fn node(seed: u64, id: NodeId, cast: &mut dyn Cast) -> Node {
-    let mut dice = Dice::new(seed, "node", id.0 as u64);
+fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, cast: &mut dyn Cast) -> Node {
+    let number = id.0 as u64;
+    let mut dice = Dice::new(seed, "node", number);
+    let (certificate, signing) = (dice.bytes(), PublicKey(dice.bytes()));
+    let exchange = ExchangeSecret::from_bytes(dice.secret()).public_key();
+    let manager_secret = dice.secret();
+    let manager_key = match fake {
+        Some(_) => PublicKey(dice.bytes()),
+        None => Ed25519Signer::from_seed(&manager_secret).public_key(),
+    };
     Node {
         process: Process::Down,
         start: 0,
         identity: format!("n{}.world.example", id.0),
-        certificate: dice.bytes(),
-        signing: PublicKey(dice.bytes()),
-        exchange: ExchangeSecret::from_bytes(dice.secret()).public_key(),
+        roles: Roles { member: true, manager: id.0 < scenario.eligible, maa: false },
+        certificate,
+        signing,
+        exchange,
+        manager_key,
+        manager_secret,
         address: lan::unicast(id),
-        listening: false,
+        registrar: lan::registrar(id),
+        listening: None,
+        store: SimStore::new(scenario.store, Dice::new(seed, "store", number)),
         wanted: false,
         evicted: false,
         wakes_at: None,
@@ -109,19 +123,23 @@ fn sealer(seed: u64, id: NodeId, start: u32) -> Sealer {
 }
 
 impl World {
-    fn start_manager(&mut self, signer: Box<dyn Signer>) {
-        let node = &self.nodes[0];
+    fn start_manager(&mut self) {
+        let id = NodeId::MANAGER;
+        let node = &self.nodes[id.0];
+        let subgroup = SubgroupId(Dice::new(self.seed, "subgroup", 0).below(u64::MAX));
+        let domain = Domain { suite: self.scenario.suite, group: self.setup.group, subgroup };
+        let listening = Listening { control: lan::control(&domain), data: lan::data(&domain) };
         let config = GsmConfig {
             group: self.setup.group,
-            subgroup: self.setup.subgroup,
+            subgroup,
             suite: self.scenario.suite,
             degree: self.scenario.degree,
             identity: node.identity.clone(),
             certificate: node.certificate,
             signing: node.signing,
             exchange: node.exchange,
-            control: lan::CONTROL,
-            data: lan::DATA,
+            control: listening.control,
+            data: listening.data,
             address: node.address,
             ttl: 1,
             packet_size: self.scenario.packet_size,
@@ -131,11 +149,22 @@ impl World {
             presence: None,
         };
         let rng = Dice::generator(self.seed, "manager", 0);
-        let gsm = Gsm::start(self.now, config, signer, Box::new(rng), Journal::default());
-        let node = &mut self.nodes[0];
-        node.process = Process::Manager(self.cast.manager(gsm));
-        (node.listening, node.wanted) = (true, true);
-        self.settle(NodeId::MANAGER);
+        let gsm = Gsm::start(self.now, config, self.signer(id), Box::new(rng), Journal::default());
+        let player = self.cast.player(id, Participant::Manager(Box::new(gsm)));
+        let node = &mut self.nodes[id.0];
+        node.process = Process::Up(player);
+        node.listening = Some(listening);
+        node.wanted = true;
+        self.settle(id);
+    }
+
+    /// The key a node signs with when it manages.
+    fn signer(&self, id: NodeId) -> Box<dyn Signer> {
+        let node = &self.nodes[id.0];
+        match &self.setup.fake {
+            Some(key) => Box::new(FakeSigner::new(node.manager_key, key.clone())),
+            None => Box::new(Ed25519Signer::from_seed(&node.manager_secret)),
+        }
     }
 
     /// The scenario's events.
@@ -160,7 +189,7 @@ impl World {
         let (seed, start) = (self.seed, self.nodes[id.0].start + 1);
         let config = MemberConfig {
             group: self.setup.group,
-            registrars: vec![lan::REGISTRAR],
+            registrars: vec![lan::registrar(NodeId::MANAGER)],
             signing: self.nodes[id.0].signing,
             exchange: self.nodes[id.0].exchange,
             verifier: Arc::clone(&self.setup.verifier),
@@ -168,7 +197,7 @@ impl World {
         };
         let number = (id.0 as u64) << 32 | u64::from(start);
         let member = Member::new(config, Box::new(Dice::generator(seed, "member", number)));
-        let process = Process::Member(self.cast.member(id, member));
+        let process = Process::Up(self.cast.player(id, Participant::Member(Box::new(member))));
         let receiver = self.cast.receiver(id);
         let node = &mut self.nodes[id.0];
         node.process = process;
@@ -186,7 +215,7 @@ impl World {
         }
         let node = &mut self.nodes[id.0];
         node.process = Process::Down;
-        node.listening = false;
+        node.listening = None;
         node.wakes_at = None;
         node.ring = None;
         node.unsent.clear();

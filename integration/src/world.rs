@@ -8,15 +8,15 @@ use gsm::{Gsm, RequestError};
 use member::Member;
 use protocol::{CloseReason, Instant, Peer, StateId, Timing};
 
+use crate::cast::{Cast, Delivered, Honest, Player};
 use crate::connections::{Connections, End};
 use crate::dice::Dice;
 use crate::faults::LanFaults;
 use crate::lan::Lan;
-use crate::node::{Cast, Delivered, Honest, Node, NodeId, Process};
+use crate::node::{Node, NodeId};
 use crate::oracle::{Oracle, Violation};
 use crate::queue::Queue;
 use crate::scenario::{Churn, Scenario};
-use crate::store::SimStore;
 use crate::trace::{Kind, Line, Trace};
 
 /// By which socket a datagram goes.
@@ -24,6 +24,7 @@ use crate::trace::{Kind, Line, Trace};
 pub(crate) enum Socket {
     Control,
     Unicast,
+    Discovery,
     Data,
 }
 
@@ -52,7 +53,10 @@ pub(crate) enum Happening {
         why: CloseReason,
     },
     Wake(NodeId),
-    Committed,
+    Committed {
+        node: NodeId,
+        start: u32,
+    },
     Join(NodeId),
     Churn(Churn),
     /// The faults stop.
@@ -98,7 +102,6 @@ pub struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) lan: Lan,
     pub(crate) connections: Connections,
-    pub(crate) store: SimStore,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) cast: Box<dyn Cast>,
@@ -222,12 +225,12 @@ impl World {
     /// Judges what can only be judged at the end: whether all wanted members are where the manager is, and every
     /// coalition that was not looked at on the way.
     pub fn judge(&mut self) {
-        let wanted = self.gsm().current_key().map(|(state, _)| state);
-        let live: Vec<_> =
-            self.ids().filter(|id| self.nodes[id.0].wanted && *id != NodeId::MANAGER).collect();
+        let managing = self.managing();
+        let wanted = managing.and_then(|id| self.nodes[id.0].gsm()?.current_key()).map(|(state, _)| state);
+        let live: Vec<_> = self.ids().filter(|id| self.nodes[id.0].wanted && Some(*id) != managing).collect();
         for id in live {
             let node = &self.nodes[id.0];
-            let held = node.process.member().and_then(Member::held);
+            let held = node.member().and_then(Member::held);
             self.oracle.on_rest(self.now, &node.identity, held, wanted);
         }
         self.oracle.finish(self.now);
@@ -257,23 +260,26 @@ impl World {
         self.now
     }
 
+    /// The node that manages the group now; the first of several.
+    pub fn managing(&self) -> Option<NodeId> {
+        self.ids().find(|id| self.nodes[id.0].gsm().is_some())
+    }
+
     /// The manager's machine.
     ///
     /// # Panics
-    /// If it was crashed; no scenario does that.
+    /// If no node manages now; a test that kills managers asks [`World::managing`] first.
     pub fn gsm(&self) -> &Gsm {
-        match &self.nodes[0].process {
-            Process::Manager(node) => node.gsm(),
-            Process::Member(_) | Process::Down => panic!("invariant: node 0 is the manager"),
-        }
+        let managing = self.managing().and_then(|id| self.nodes[id.0].gsm());
+        managing.expect("invariant: a node manages")
     }
 
-    /// A member's machine; `None` for the manager and for a node that is down.
+    /// A member's machine; `None` for a manager and for a node that is down.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.nodes[node.0].process.member()
+        self.nodes[node.0].member()
     }
 
-    /// All nodes, the manager first.
+    /// All nodes.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId)
     }
@@ -315,9 +321,10 @@ impl World {
 
     /// Whether every wanted member holds the manager's state.
     pub fn is_whole(&self) -> bool {
+        let Some(managing) = self.managing() else { return false };
         let wanted: Option<StateId> = self.gsm().current_key().map(|(state, _)| state);
-        let mut members = self.nodes.iter().skip(1).filter(|node| node.wanted);
-        members.all(|node| node.process.member().and_then(Member::held) == wanted)
+        let mut members = self.ids().filter(|id| *id != managing && self.nodes[id.0].wanted);
+        members.all(|id| self.nodes[id.0].member().and_then(Member::held) == wanted)
     }
 
     /// A node begins to join. One that is down is started first.
@@ -327,8 +334,8 @@ impl World {
         if !self.nodes[node.0].process.is_up() {
             self.start_process(node);
         }
-        if let Process::Member(member) = &mut self.nodes[node.0].process {
-            member.join(self.now);
+        if let Some(player) = self.nodes[node.0].process.player_mut() {
+            player.join(self.now);
         }
         self.settle(node);
     }
@@ -337,8 +344,8 @@ impl World {
     pub fn leave(&mut self, node: NodeId) {
         self.note(node, Kind::Churn, Churn::Leave as u64, 0);
         self.nodes[node.0].wanted = false;
-        if let Process::Member(member) = &mut self.nodes[node.0].process {
-            member.leave(self.now);
+        if let Some(player) = self.nodes[node.0].process.player_mut() {
+            player.leave(self.now);
         }
         self.settle(node);
     }
@@ -401,17 +408,11 @@ impl World {
         &self.scenario.timing
     }
 
-    /// The newest record the store has made durable.
-    pub const fn durable(&self) -> protocol::Commit {
-        self.store.durable()
-    }
-
     fn with_gsm<T>(&mut self, act: impl FnOnce(&mut Gsm) -> T) -> T {
-        let result = match &mut self.nodes[0].process {
-            Process::Manager(node) => act(node.gsm_mut()),
-            Process::Member(_) | Process::Down => panic!("invariant: node 0 is the manager"),
-        };
-        self.settle(NodeId::MANAGER);
+        let id = self.managing().expect("invariant: a node manages");
+        let gsm = self.nodes[id.0].process.player_mut().and_then(Player::gsm_mut);
+        let result = act(gsm.expect("invariant: it manages"));
+        self.settle(id);
         result
     }
 

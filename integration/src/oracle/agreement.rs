@@ -55,6 +55,12 @@ impl Agreement {
         }
     }
 
+    /// The manager's store is an older one now: what it cuts next may stand below what it cut last, if nobody who knows
+    /// better hears it.
+    pub(crate) const fn on_rolled_back(&mut self) {
+        self.rekeyed = None;
+    }
+
     /// The manager says what it cut: its counts must be those of its journal.
     pub(crate) fn on_rekeyed(&mut self, roll: &Roll, summary: &RekeySummary) -> Result<(), String> {
         let state = summary.state;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data::{HardFloor, KeyRing, Sealed, StreamId};
-use protocol::{Instant, SenderId, StateId};
+use protocol::{Instant, SenderId, StateId, SubgroupId};
 
 use super::roll::Roll;
-use crate::node::{Delivered, NodeId};
+use crate::cast::Delivered;
+use crate::node::NodeId;
 
 /// A packet's name.
 type Name = (SenderId, StreamId, u64);
@@ -19,7 +20,7 @@ pub(crate) struct Deliveries {
     /// The registrations each node has had.
     registrations: BTreeMap<NodeId, BTreeSet<SenderId>>,
     /// The last hard switch each node was told of.
-    floors: BTreeMap<NodeId, HardFloor>,
+    floors: BTreeMap<NodeId, (SubgroupId, HardFloor)>,
 }
 
 impl Deliveries {
@@ -40,7 +41,7 @@ impl Deliveries {
     pub(crate) fn on_ring(&mut self, node: NodeId, ring: &KeyRing) {
         self.registrations.entry(node).or_default().insert(ring.own);
         if let Some(floor) = ring.hard_floor {
-            self.floors.insert(node, floor);
+            self.floors.insert(node, (ring.subgroup, floor));
         }
     }
 
@@ -51,6 +52,7 @@ impl Deliveries {
     pub(crate) fn on_delivered(
         &mut self,
         at: Instant,
+        subgroup: SubgroupId,
         roll: &Roll,
         node: NodeId,
         delivered: &Delivered,
@@ -72,7 +74,8 @@ impl Deliveries {
         if own.is_none_or(|own| own.iter().all(|own| !roll.was_in(*own, *state))) {
             return Err(format!("{what}: the receiver was not in"));
         }
-        if self.floors.get(&node).is_some_and(|floor| *state < floor.state && floor.at <= at) {
+        let past = |floor: &HardFloor| *state < floor.state && floor.at <= at;
+        if self.floors.get(&node).is_some_and(|(of, floor)| *of == subgroup && past(floor)) {
             return Err(format!("{what}: past the cut of an eviction"));
         }
         if !self.delivered.insert((node, name)) {

@@ -9,32 +9,29 @@
 //! Who was in at which state is read off the manager's journal ([`Roll`]), not off the tree that is being checked.
 
 mod agreement;
+mod book;
 mod delivery;
 mod knowledge;
 mod roll;
 mod secrecy;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crypto::{PublicKey, Secret, Verifier};
+use crypto::{PublicKey, Secret, Suite, Verifier};
 use data::{KeyRing, Sealed};
 use gsm::{JournalEntry, RekeySummary};
 use keytree::{Degree, KeyPath, TreeId, Version};
-use protocol::{
-    DatagramKind, Domain, Envelope, Epoch, Gate, Instant, Record, Registration, Rejected, SenderId, StateId,
-    ToMember, claimed_sender,
-};
+use protocol::{Commit, Domain, Envelope, GroupId, Inst, Instant, Record, SenderId, StateId, SubgroupId};
 
-use crate::node::{Delivered, NodeId};
+use crate::cast::Delivered;
+use crate::node::NodeId;
 
-use agreement::Agreement;
+use book::Book;
 use delivery::Deliveries;
 pub use roll::{Registered, Roll};
-use secrecy::Secrecy;
-use trial::Trials;
 
 /// What was violated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -69,15 +66,15 @@ impl fmt::Display for Violation {
 /// What the oracle is told of the group when the run begins.
 #[derive(Clone)]
 pub struct Setting {
-    /// Suite, group, subgroup.
-    pub domain: Domain,
-    /// The tree's degree.
+    /// The group's suite.
+    pub suite: Suite,
+    /// The group.
+    pub group: GroupId,
+    /// The trees' degree.
     pub degree: Degree,
-    /// The tree's name in derivations.
+    /// The trees' name in derivations.
     pub tree: TreeId,
-    /// The key the manager signs with.
-    pub manager: PublicKey,
-    /// Checks its signatures.
+    /// Checks managers' signatures.
     pub verifier: Arc<dyn Verifier>,
     /// Chooses coalitions.
     pub seed: u64,
@@ -85,35 +82,35 @@ pub struct Setting {
 
 impl fmt::Debug for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setting").field("domain", &self.domain).finish_non_exhaustive()
+        f.debug_struct("Setting").field("group", &self.group).finish_non_exhaustive()
     }
 }
 
 /// Sees everything, believes nothing.
 pub struct Oracle {
     setting: Setting,
-    roll: Roll,
-    /// Reads key updates off the LAN as a member would, signatures included; made when the manager has started.
-    gate: Option<Gate>,
-    agreement: Agreement,
+    /// One for each subgroup there ever was.
+    books: BTreeMap<SubgroupId, Book>,
+    /// The subgroup each node manages, or managed last.
+    manages: BTreeMap<NodeId, SubgroupId>,
+    /// The subgroup of each start of a manager.
+    starts: BTreeMap<Inst, SubgroupId>,
     deliveries: Deliveries,
-    secrecy: Secrecy,
-    trials: Trials,
+    nobody: Roll,
     found: Vec<Violation>,
 }
 
 impl Oracle {
     /// An oracle that has seen nothing.
-    pub fn new(setting: Setting) -> Self {
+    pub const fn new(setting: Setting) -> Self {
         Self {
-            roll: Roll::new(),
-            gate: None,
-            agreement: Agreement::new(),
-            deliveries: Deliveries::new(),
-            secrecy: Secrecy::new(setting.domain, setting.degree, setting.tree),
-            trials: Trials::new(setting.domain, setting.seed),
-            found: Vec::new(),
             setting,
+            books: BTreeMap::new(),
+            manages: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            deliveries: Deliveries::new(),
+            nobody: Roll::new(),
+            found: Vec::new(),
         }
     }
 
@@ -122,9 +119,15 @@ impl Oracle {
         &self.found
     }
 
-    /// Who was in at which state.
-    pub const fn roll(&self) -> &Roll {
-        &self.roll
+    /// Who was in at which state of the subgroup that was made first.
+    pub fn roll(&self) -> &Roll {
+        let first = self.starts.values().next().and_then(|subgroup| self.books.get(subgroup));
+        first.map_or(&self.nobody, Book::roll)
+    }
+
+    /// Who was in at which state, of every subgroup there ever was.
+    pub fn rolls(&self) -> impl Iterator<Item = (SubgroupId, &Roll)> {
+        self.books.iter().map(|(subgroup, book)| (*subgroup, book.roll()))
     }
 
     /// How many packets were sent and delivered.
@@ -132,111 +135,98 @@ impl Oracle {
         self.deliveries.counts()
     }
 
-    /// The manager wrote a record.
-    pub fn on_record(&mut self, at: Instant, record: &Record) {
+    /// A node wrote a record; `signs_with` is its key as a manager.
+    pub fn on_record(&mut self, at: Instant, node: NodeId, signs_with: PublicKey, record: &Record) {
         let Ok(entry) = JournalEntry::decode(&record.bytes) else {
             self.report(at, Property::Agreement, Err("a journal entry does not read back".into()));
             return;
         };
-        if let JournalEntry::Started { term, inst, .. } = &entry {
-            // No update leads on from this epoch, so the gate has no prefilter key to check one with.
-            let start = StateId { term: *term, inst: *inst, epoch: Epoch(u32::MAX) };
-            let Setting { domain, manager, verifier, .. } = &self.setting;
-            let prefilter = Secret::new([0; 32]);
-            self.gate = Some(Gate::new(*domain, *manager, start, prefilter, Arc::clone(verifier)));
+        if let JournalEntry::Started { subgroup, term, inst } = &entry {
+            let Setting { suite, group, .. } = self.setting;
+            let domain = Domain { suite, group, subgroup: *subgroup };
+            self.manages.insert(node, *subgroup);
+            self.starts.insert(*inst, *subgroup);
+            let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
+            book.on_started(*term, *inst, signs_with, &self.setting);
         }
-        self.roll.on_entry(entry);
+        let managed = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup));
+        match managed {
+            Some(book) => book.on_entry(record.commit, entry),
+            None => self.report(at, Property::Agreement, Err(format!("{node:?} records before it starts"))),
+        }
+    }
+
+    /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
+    /// somebody put an older copy of it back.
+    pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
+        if let Some(book) = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup)) {
+            book.on_killed(durable, held);
+        }
     }
 
     /// A datagram went out on the LAN.
     pub fn on_datagram(&mut self, at: Instant, bytes: &[u8]) {
-        match Envelope::for_domain(bytes, &self.setting.domain).map(|envelope| envelope.kind) {
-            Ok(DatagramKind::KeyUpdate) => self.on_key_update(at, bytes),
-            Ok(DatagramKind::ToMember) => self.on_answer(bytes),
-            _ => {}
-        }
-    }
-
-    fn on_key_update(&mut self, at: Instant, bytes: &[u8]) {
-        let Some(gate) = &mut self.gate else { return };
-        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let packet = match gate.key_update(at, from, Some(Epoch(0)), bytes) {
-            Ok(packet) => packet,
-            // A repair, byte-equal to what was sent before.
-            Err(Rejected::Duplicate) => return,
-            Err(why) => {
-                self.report(at, Property::Agreement, Err(format!("a key update went out that is {why}")));
-                return;
-            }
-        };
-        let verdict = self.agreement.on_update(&packet.header);
+        let Ok(envelope) = Envelope::for_group(bytes, self.setting.group) else { return };
+        let Some(book) = self.books.get_mut(&envelope.domain.subgroup) else { return };
+        let verdict = book.on_datagram(at, envelope.kind, bytes);
         self.report(at, Property::Agreement, verdict);
-        self.secrecy.on_update(&packet);
-    }
-
-    /// A resync answer is open to whoever has the unicast key of its registration.
-    fn on_answer(&mut self, bytes: &[u8]) {
-        let Ok(sender) = claimed_sender(bytes) else { return };
-        let Some(registered) = self.roll.registered(sender) else { return };
-        let domain = self.setting.domain;
-        let registration = Registration { domain: &domain, sender, key: &registered.unicast };
-        let Ok(message) = ToMember::open(&registration, bytes) else { return };
-        if let ToMember::Resync(answer) = &*message {
-            let keys = answer.path.iter().map(|key| {
-                (self.setting.degree.ancestor(registered.reg_no, key.level), key.version, &key.secret)
-            });
-            self.secrecy.learns(sender, keys);
-        }
     }
 
     /// A member's process holds these keys of the tree: its registration will have hoarded them.
-    pub fn on_path(&mut self, sender: SenderId, path: &KeyPath) {
-        self.secrecy.learns(sender, path.keys());
+    pub fn on_path(&mut self, subgroup: SubgroupId, sender: SenderId, path: &KeyPath) {
+        if let Some(book) = self.books.get_mut(&subgroup) {
+            book.learns(sender, path.keys());
+        }
     }
 
     /// Somebody gave a tree key to a registration by a way that is not in the protocol; for planted bugs.
     pub fn leak(&mut self, to: SenderId, node: keytree::NodeId, version: Version, secret: &Secret<32>) {
-        self.secrecy.learns(to, std::iter::once((node, version, secret)));
+        let registered = self.books.values_mut().find(|book| book.roll().registered(to).is_some());
+        if let Some(book) = registered {
+            book.learns(to, std::iter::once((node, version, secret)));
+        }
     }
 
     /// A machine handed keys to its data plane.
     pub fn on_ring(&mut self, at: Instant, node: NodeId, ring: &KeyRing) {
-        let sent = ring.send.iter().map(|key| (key.state, &key.key));
-        let keys = ring.receive.iter().map(|key| (key.state, &key.key)).chain(sent);
-        for (state, key) in keys {
-            let verdict = self.agreement.on_key(node, state, key);
-            self.report(at, Property::Agreement, verdict);
-            let verdict = self.secrecy.on_group_key(&self.roll, ring.own, state);
-            self.report(at, Property::Secrecy, verdict);
-            self.trials.on_group_key(ring.own, key);
+        if let Some(book) = self.books.get_mut(&ring.subgroup) {
+            for (property, verdict) in book.on_ring(node, ring) {
+                self.report(at, property, verdict);
+            }
         }
         self.deliveries.on_ring(node, ring);
     }
 
     /// A member says that it holds a state.
     pub fn on_installed(&mut self, at: Instant, sender: SenderId, state: StateId) {
-        let verdict = self.agreement.on_installed(sender, state);
+        let verdict = self.book_of(state).and_then(|book| book.on_installed(sender, state));
         self.report(at, Property::Agreement, verdict);
     }
 
-    /// The manager cut a state.
+    /// A manager cut a state.
     pub fn on_rekeyed(&mut self, at: Instant, summary: &RekeySummary) {
-        let verdict = self.agreement.on_rekeyed(&self.roll, summary);
+        let verdict = self.book_of(summary.state).and_then(|book| book.on_rekeyed(summary));
         self.report(at, Property::Agreement, verdict);
-        let verdict = self.secrecy.check_departed(&self.roll, summary.state, self.agreement.keys());
+        let verdict = self.book_of(summary.state).and_then(|book| book.check_departed(summary.state));
         self.report(at, Property::Secrecy, verdict);
     }
 
     /// An application packet was sealed and sent.
     pub fn on_sent(&mut self, at: Instant, own: SenderId, sealed: &Sealed, payload: &[u8], packet: &[u8]) {
         self.deliveries.on_sent(own, sealed, payload);
-        let verdict = self.trials.on_packet(at, &self.roll, sealed.state, packet);
+        let verdict = self.book_of(sealed.state).and_then(|book| book.on_packet(at, sealed.state, packet));
         self.report(at, Property::Secrecy, verdict);
     }
 
     /// An application was handed a packet.
     pub fn on_delivered(&mut self, at: Instant, node: NodeId, delivered: &Delivered) {
-        let verdict = self.deliveries.on_delivered(at, &self.roll, node, delivered);
+        let subgroup = self.starts.get(&delivered.state.inst);
+        let verdict = match subgroup.and_then(|subgroup| Some((*subgroup, self.books.get(subgroup)?))) {
+            Some((subgroup, book)) => {
+                self.deliveries.on_delivered(at, subgroup, book.roll(), node, delivered)
+            }
+            None => Err(format!("{node:?} was handed a packet of {}, which nobody started", delivered.state)),
+        };
         self.report(at, Property::Delivery, verdict);
     }
 
@@ -248,10 +238,20 @@ impl Oracle {
         }
     }
 
+    /// Something that the world saw itself.
+    pub fn on_wrong(&mut self, at: Instant, property: Property, what: String) {
+        self.report(at, property, Err(what));
+    }
+
     /// The run is over: every coalition that was not looked at on the way.
     pub fn finish(&mut self, at: Instant) {
-        let verdict = self.secrecy.check_all(&self.roll, self.agreement.keys(), self.setting.seed);
+        let verdict = self.books.values().try_for_each(|book| book.check_all(self.setting.seed));
         self.report(at, Property::Secrecy, verdict);
+    }
+
+    fn book_of(&mut self, state: StateId) -> Result<&mut Book, String> {
+        let book = self.starts.get(&state.inst).and_then(|subgroup| self.books.get_mut(subgroup));
+        book.ok_or_else(|| format!("nobody started {state}"))
     }
 
     fn report(&mut self, at: Instant, property: Property, verdict: Result<(), String>) {

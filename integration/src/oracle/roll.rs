@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::Secret;
 use gsm::{JoinedEntry, JournalEntry};
-use protocol::{RegNo, SenderId, StateId};
+use protocol::{Commit, RegNo, SenderId, StateId};
 
 /// What the journal says of one registration.
 #[derive(Clone, Debug)]
@@ -21,18 +21,29 @@ pub struct Registered {
     pub unicast: Secret<32>,
 }
 
+/// Where the journal stands after one record.
+#[derive(Clone, Debug, Default)]
+struct Mark {
+    live: BTreeSet<SenderId>,
+    evicted: BTreeSet<SenderId>,
+    /// Somebody was evicted since the last cut.
+    eviction: bool,
+}
+
 /// The members of every state: who joined before its cut was recorded and had not departed by then.
 #[derive(Clone, Debug, Default)]
 pub struct Roll {
     registered: BTreeMap<SenderId, Registered>,
-    live: BTreeSet<SenderId>,
+    now: Mark,
+    /// The journal's past, for when its end is lost.
+    marks: BTreeMap<Commit, Mark>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
-    evicted: BTreeSet<SenderId>,
+    /// The record of each state's cut.
+    cuts: BTreeMap<StateId, Commit>,
     /// States before whose cut, and after the one before, somebody was evicted.
     after_eviction: BTreeSet<StateId>,
     /// States that put out somebody who was evicted by then.
     hard: BTreeSet<StateId>,
-    eviction: bool,
 }
 
 impl Roll {
@@ -40,17 +51,17 @@ impl Roll {
     pub const fn new() -> Self {
         Self {
             registered: BTreeMap::new(),
-            live: BTreeSet::new(),
+            now: Mark { live: BTreeSet::new(), evicted: BTreeSet::new(), eviction: false },
+            marks: BTreeMap::new(),
             states: BTreeMap::new(),
-            evicted: BTreeSet::new(),
+            cuts: BTreeMap::new(),
             after_eviction: BTreeSet::new(),
             hard: BTreeSet::new(),
-            eviction: false,
         }
     }
 
     /// The next entry of the journal.
-    pub(crate) fn on_entry(&mut self, entry: JournalEntry) {
+    pub(crate) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) {
         match entry {
             JournalEntry::Started { .. }
             | JournalEntry::Revoked { .. }
@@ -58,29 +69,39 @@ impl Roll {
             | JournalEntry::Probe => {}
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
-                self.live.insert(sender);
+                self.now.live.insert(sender);
                 self.registered.insert(sender, Registered { reg_no, identity, leaf, leaf_steps, unicast });
             }
             JournalEntry::Departed { sender } => {
-                self.live.remove(&sender);
+                self.now.live.remove(&sender);
             }
             JournalEntry::Evicted { sender, .. } => {
-                self.live.remove(&sender);
-                self.evicted.insert(sender);
-                self.eviction = true;
+                self.now.live.remove(&sender);
+                self.now.evicted.insert(sender);
+                self.now.eviction = true;
             }
             JournalEntry::Cut { state, .. } => {
                 let before = self.before(state).map(|(_, members)| members);
-                let mut out = before.into_iter().flatten().filter(|sender| !self.live.contains(sender));
-                if out.any(|sender| self.evicted.contains(sender)) {
+                let mut out = before.into_iter().flatten().filter(|sender| !self.now.live.contains(sender));
+                if out.any(|sender| self.now.evicted.contains(sender)) {
                     self.hard.insert(state);
                 }
-                self.states.insert(state, self.live.clone());
-                if std::mem::take(&mut self.eviction) {
+                self.states.insert(state, self.now.live.clone());
+                self.cuts.insert(state, commit);
+                if std::mem::take(&mut self.now.eviction) {
                     self.after_eviction.insert(state);
                 }
             }
         }
+        self.marks.insert(commit, self.now.clone());
+    }
+
+    /// The manager was killed, and what follows is written behind record `held`. What was not durable never happened:
+    /// nothing of it was told or sent. What was durable happened, even if the store has forgotten it.
+    pub(crate) fn on_killed(&mut self, durable: Commit, held: Commit) {
+        self.states.retain(|state, _| self.cuts.get(state).is_some_and(|commit| *commit <= durable));
+        self.marks.retain(|commit, _| *commit <= held);
+        self.now = self.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
     }
 
     /// What is known of a registration.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crypto::{EntryIv, Secret};
 use data::{KeyRing, Opener};
-use gsm::{Gsm, JournalEntry};
-use integration::{Cast, Delivered, ManagerNode, MemberNode, NodeId, Property, Receiver, Scenario, World};
+use gsm::JournalEntry;
+use integration::{Cast, Delivered, NodeId, Participant, Player, Property, Receiver, Scenario, World};
 use member::{Member, MemberEvent};
 use protocol::{DataHint, DatagramKind, Envelope, Instant, Record, Transmit};
 
@@ -25,25 +25,23 @@ fn assert_found(world: &World, property: Property, words: &str) {
 
 /// Casts one part with a wrapper.
 struct With {
-    manager: Option<fn(Gsm) -> Box<dyn ManagerNode>>,
-    member: Option<fn(Member) -> Box<dyn MemberNode>>,
+    manager: Option<fn(Participant) -> Box<dyn Player>>,
+    member: Option<fn(Participant) -> Box<dyn Player>>,
     receiver: Option<fn() -> Box<dyn Receiver>>,
 }
 
 const NOBODY: With = With { manager: None, member: None, receiver: None };
 
 impl Cast for With {
-    fn manager(&mut self, gsm: Gsm) -> Box<dyn ManagerNode> {
-        match self.manager {
-            Some(wrap) => wrap(gsm),
-            None => Box::new(gsm),
-        }
-    }
-
-    fn member(&mut self, node: NodeId, member: Member) -> Box<dyn MemberNode> {
-        match self.member.filter(|_| node == NodeId(3)) {
-            Some(wrap) => wrap(member),
-            None => Box::new(member),
+    fn player(&mut self, node: NodeId, participant: Participant) -> Box<dyn Player> {
+        let wrap = match node {
+            NodeId::MANAGER => self.manager,
+            NodeId(3) => self.member,
+            _ => None,
+        };
+        match wrap {
+            Some(wrap) => wrap(participant),
+            None => Box::new(participant),
         }
     }
 
@@ -229,7 +227,8 @@ fn forged(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn agreement_a_second_key_update_for_a_state_is_caught() {
     // Its signature does not hold, and what goes out with a broken signature is reported as well.
-    let world = run(With { manager: Some(|gsm| Box::new(ManagerThrough::new(gsm, UpdatesTwice))), ..NOBODY });
+    let world =
+        run(With { manager: Some(|node| Box::new(ManagerThrough::new(node, UpdatesTwice))), ..NOBODY });
     assert_found(&world, Property::Agreement, "a key update went out that is not authentic");
 }
 
@@ -251,7 +250,7 @@ impl Meddle for ForgetsToRecord {
 #[test]
 fn agreement_a_departure_that_is_not_in_the_journal_is_caught() {
     let world =
-        run(With { manager: Some(|gsm| Box::new(ManagerThrough::new(gsm, ForgetsToRecord))), ..NOBODY });
+        run(With { manager: Some(|node| Box::new(ManagerThrough::new(node, ForgetsToRecord))), ..NOBODY });
     assert!(found(&world, Property::Agreement).iter().any(|what| what.contains("were recorded")));
 }
 

@@ -3,25 +3,24 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use integration::{Cast, MemberNode, NodeId, StoreFaults, World};
-use member::{Member, MemberEvent};
+use integration::{Cast, NodeId, Participant, ParticipantEvent, Player, StoreFaults, World};
 use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
 
-use crate::support::{SECOND, joined, millis, quick, stand};
+use crate::support::{SECOND, joined, millis, plays_as_its_inner, quick, stand};
 
 /// What became of each resync answer, in order.
 type Answers = Rc<RefCell<Vec<Result<(), Rejected>>>>;
 
 /// An honest member with bad ears, or one that hears every answer of its manager twice.
 struct Ears {
-    inner: Member,
+    inner: Participant,
     hears_updates: bool,
     hears_answers_twice: bool,
     answers: Answers,
 }
 
 impl Machine for Ears {
-    type Event = MemberEvent;
+    type Event = ParticipantEvent;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         let Input::Datagram { lane, from, bytes } = input else { return self.inner.handle_input(now, input) };
@@ -52,7 +51,7 @@ impl Machine for Ears {
         self.inner.poll_transmit()
     }
 
-    fn poll_event(&mut self) -> Option<MemberEvent> {
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
         self.inner.poll_event()
     }
 
@@ -61,19 +60,7 @@ impl Machine for Ears {
     }
 }
 
-impl MemberNode for Ears {
-    fn join(&mut self, now: Instant) {
-        self.inner.join(now);
-    }
-
-    fn leave(&mut self, now: Instant) {
-        self.inner.leave(now);
-    }
-
-    fn member(&self) -> &Member {
-        &self.inner
-    }
-}
+plays_as_its_inner!([] Ears);
 
 /// Gives one node these ears.
 struct WithEars {
@@ -84,7 +71,7 @@ struct WithEars {
 }
 
 impl Cast for WithEars {
-    fn member(&mut self, node: NodeId, inner: Member) -> Box<dyn MemberNode> {
+    fn player(&mut self, node: NodeId, inner: Participant) -> Box<dyn Player> {
         let Self { hears_updates, hears_answers_twice, .. } = *self;
         if node == self.node {
             let answers = Rc::clone(&self.answers);

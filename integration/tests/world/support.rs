@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use gsm::{Gsm, GsmEvent};
-use integration::{ManagerNode, MemberNode, NodeId, Scenario, World};
-use member::{Member, MemberEvent};
+use integration::{NodeId, Participant, ParticipantEvent, Scenario, World};
+use member::MemberEvent;
 use protocol::{Input, Instant, Machine, Record, Rejected, Transmit};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -49,21 +48,21 @@ pub(crate) fn joined(world: &World) -> Vec<NodeId> {
     world.ids().filter(|id| world.member(*id).is_some_and(|member| member.held().is_some())).collect()
 }
 
-/// An honest member whose events pass through a test's hands.
+/// An honest node whose events as a member pass through a test's hands.
 pub(crate) struct MemberThrough<F> {
-    inner: Member,
+    inner: Participant,
     change: F,
-    events: VecDeque<MemberEvent>,
+    events: VecDeque<ParticipantEvent>,
 }
 
 impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> MemberThrough<F> {
-    pub(crate) const fn new(inner: Member, change: F) -> Self {
+    pub(crate) const fn new(inner: Participant, change: F) -> Self {
         Self { inner, change, events: VecDeque::new() }
     }
 }
 
 impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
-    type Event = MemberEvent;
+    type Event = ParticipantEvent;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         self.inner.handle_input(now, input)
@@ -81,9 +80,14 @@ impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
         self.inner.poll_transmit()
     }
 
-    fn poll_event(&mut self) -> Option<MemberEvent> {
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
         while let Some(event) = self.inner.poll_event() {
-            self.events.extend((self.change)(event));
+            match event {
+                ParticipantEvent::Member(event) => {
+                    self.events.extend((self.change)(event).into_iter().map(ParticipantEvent::Member));
+                }
+                other => self.events.push_back(other),
+            }
         }
         self.events.pop_front()
     }
@@ -93,19 +97,41 @@ impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
     }
 }
 
-impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> MemberNode for MemberThrough<F> {
-    fn join(&mut self, now: Instant) {
-        self.inner.join(now);
-    }
+/// The rest of a wrapper's part: what it does not change.
+macro_rules! plays_as_its_inner {
+    ([$($bounds:tt)*] $wrapper:ty) => {
+        impl<$($bounds)*> integration::Player for $wrapper {
+            fn join(&mut self, now: protocol::Instant) {
+                integration::Player::join(&mut self.inner, now);
+            }
 
-    fn leave(&mut self, now: Instant) {
-        self.inner.leave(now);
-    }
+            fn leave(&mut self, now: protocol::Instant) {
+                integration::Player::leave(&mut self.inner, now);
+            }
 
-    fn member(&self) -> &Member {
-        &self.inner
-    }
+            fn member(&self) -> Option<&member::Member> {
+                integration::Player::member(&self.inner)
+            }
+
+            fn gsm(&self) -> Option<&gsm::Gsm> {
+                integration::Player::gsm(&self.inner)
+            }
+
+            fn gsm_mut(&mut self) -> Option<&mut gsm::Gsm> {
+                integration::Player::gsm_mut(&mut self.inner)
+            }
+
+            fn compaction(&mut self) -> Option<(protocol::Commit, Vec<u8>)> {
+                integration::Player::compaction(&mut self.inner)
+            }
+        }
+    };
 }
+
+pub(crate) use plays_as_its_inner;
+
+plays_as_its_inner!([F: FnMut(MemberEvent) -> Vec<MemberEvent>] MemberThrough<F>);
+plays_as_its_inner!([M: Meddle] ManagerThrough<M>);
 
 /// What a test does to what an honest manager puts out.
 pub(crate) trait Meddle {
@@ -120,9 +146,9 @@ pub(crate) trait Meddle {
     }
 }
 
-/// An honest manager whose outputs pass through a test's hands. Records may be added; the numbers are kept in step.
+/// An honest node whose outputs pass through a test's hands. Records may be added; the numbers are kept in step.
 pub(crate) struct ManagerThrough<M> {
-    inner: Gsm,
+    inner: Participant,
     meddle: M,
     records: VecDeque<Record>,
     transmits: VecDeque<Transmit>,
@@ -131,13 +157,13 @@ pub(crate) struct ManagerThrough<M> {
 }
 
 impl<M: Meddle> ManagerThrough<M> {
-    pub(crate) const fn new(inner: Gsm, meddle: M) -> Self {
+    pub(crate) const fn new(inner: Participant, meddle: M) -> Self {
         Self { inner, meddle, records: VecDeque::new(), transmits: VecDeque::new(), stands_for: Vec::new() }
     }
 }
 
 impl<M: Meddle> Machine for ManagerThrough<M> {
-    type Event = GsmEvent;
+    type Event = ParticipantEvent;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         let input = match input {
@@ -170,21 +196,11 @@ impl<M: Meddle> Machine for ManagerThrough<M> {
         self.transmits.pop_front()
     }
 
-    fn poll_event(&mut self) -> Option<GsmEvent> {
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
         self.inner.poll_event()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.inner.poll_timeout()
-    }
-}
-
-impl<M: Meddle> ManagerNode for ManagerThrough<M> {
-    fn gsm(&self) -> &Gsm {
-        &self.inner
-    }
-
-    fn gsm_mut(&mut self) -> &mut Gsm {
-        &mut self.inner
     }
 }

@@ -1,0 +1,156 @@
+//! The oracle's books of one subgroup, through all starts of its manager.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crypto::{PublicKey, Secret};
+use data::KeyRing;
+use gsm::{JournalEntry, RekeySummary};
+use keytree::{Degree, NodeId as TreeNode, Version};
+use protocol::{
+    Commit, DatagramKind, Domain, Epoch, Gate, Inst, Instant, Registration, Rejected, SenderId, StateId,
+    Term, ToMember, claimed_sender,
+};
+
+use super::agreement::Agreement;
+use super::roll::Roll;
+use super::secrecy::Secrecy;
+use super::trial::Trials;
+use super::{Property, Setting};
+use crate::node::NodeId;
+
+/// One subgroup.
+pub(super) struct Book {
+    domain: Domain,
+    degree: Degree,
+    roll: Roll,
+    /// Reads key updates off the LAN as a member would, signatures included; a new one for each start of the manager.
+    gate: Option<Gate>,
+    agreement: Agreement,
+    secrecy: Secrecy,
+    trials: Trials,
+}
+
+impl Book {
+    pub(super) fn new(domain: Domain, setting: &Setting) -> Self {
+        Self {
+            domain,
+            degree: setting.degree,
+            roll: Roll::new(),
+            gate: None,
+            agreement: Agreement::new(),
+            secrecy: Secrecy::new(domain, setting.degree, setting.tree),
+            trials: Trials::new(domain, setting.seed),
+        }
+    }
+
+    pub(super) const fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// A manager that signs with this key starts.
+    pub(super) fn on_started(&mut self, term: Term, inst: Inst, signs_with: PublicKey, setting: &Setting) {
+        // No update leads on from this epoch, so the gate has no prefilter key to check one with.
+        let start = StateId { term, inst, epoch: Epoch(u32::MAX) };
+        let prefilter = Secret::new([0; 32]);
+        self.gate = Some(Gate::new(self.domain, signs_with, start, prefilter, Arc::clone(&setting.verifier)));
+    }
+
+    pub(super) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) {
+        self.roll.on_entry(commit, entry);
+    }
+
+    pub(super) fn on_killed(&mut self, durable: Commit, held: Commit) {
+        self.roll.on_killed(durable, held);
+        if held < durable {
+            self.agreement.on_rolled_back();
+        }
+    }
+
+    /// A datagram of the subgroup went out.
+    pub(super) fn on_datagram(
+        &mut self,
+        at: Instant,
+        kind: DatagramKind,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        match kind {
+            DatagramKind::KeyUpdate => self.on_key_update(at, bytes),
+            DatagramKind::ToMember => {
+                self.on_answer(bytes);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_key_update(&mut self, at: Instant, bytes: &[u8]) -> Result<(), String> {
+        let Some(gate) = &mut self.gate else { return Ok(()) };
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let packet = match gate.key_update(at, from, Some(Epoch(0)), bytes) {
+            Ok(packet) => packet,
+            // A repair, byte-equal to what was sent before.
+            Err(Rejected::Duplicate) => return Ok(()),
+            Err(why) => return Err(format!("a key update went out that is {why}")),
+        };
+        self.secrecy.on_update(&packet);
+        self.agreement.on_update(&packet.header)
+    }
+
+    /// A resync answer is open to whoever has the unicast key of its registration.
+    fn on_answer(&mut self, bytes: &[u8]) {
+        let Ok(sender) = claimed_sender(bytes) else { return };
+        let Some(registered) = self.roll.registered(sender) else { return };
+        let registration = Registration { domain: &self.domain, sender, key: &registered.unicast };
+        let Ok(message) = ToMember::open(&registration, bytes) else { return };
+        if let ToMember::Resync(answer) = &*message {
+            let keys = answer
+                .path
+                .iter()
+                .map(|key| (self.degree.ancestor(registered.reg_no, key.level), key.version, &key.secret));
+            self.secrecy.learns(sender, keys);
+        }
+    }
+
+    /// A registration holds tree keys, and keeps them for ever.
+    pub(super) fn learns<'k>(
+        &mut self,
+        sender: SenderId,
+        keys: impl Iterator<Item = (TreeNode, Version, &'k Secret<32>)>,
+    ) {
+        self.secrecy.learns(sender, keys);
+    }
+
+    /// A machine handed keys to its data plane.
+    pub(super) fn on_ring(&mut self, node: NodeId, ring: &KeyRing) -> Vec<(Property, Result<(), String>)> {
+        let sent = ring.send.iter().map(|key| (key.state, &key.key));
+        let keys = ring.receive.iter().map(|key| (key.state, &key.key)).chain(sent);
+        let mut verdicts = Vec::new();
+        for (state, key) in keys {
+            verdicts.push((Property::Agreement, self.agreement.on_key(node, state, key)));
+            verdicts.push((Property::Secrecy, self.secrecy.on_group_key(&self.roll, ring.own, state)));
+            self.trials.on_group_key(ring.own, key);
+        }
+        verdicts
+    }
+
+    pub(super) fn on_installed(&mut self, sender: SenderId, state: StateId) -> Result<(), String> {
+        self.agreement.on_installed(sender, state)
+    }
+
+    pub(super) fn on_rekeyed(&mut self, summary: &RekeySummary) -> Result<(), String> {
+        self.agreement.on_rekeyed(&self.roll, summary)
+    }
+
+    pub(super) fn check_departed(&mut self, state: StateId) -> Result<(), String> {
+        self.secrecy.check_departed(&self.roll, state, self.agreement.keys())
+    }
+
+    pub(super) fn on_packet(&mut self, at: Instant, state: StateId, packet: &[u8]) -> Result<(), String> {
+        self.trials.on_packet(at, &self.roll, state, packet)
+    }
+
+    pub(super) fn check_all(&self, seed: u64) -> Result<(), String> {
+        self.secrecy.check_all(&self.roll, self.agreement.keys(), seed)
+    }
+}
