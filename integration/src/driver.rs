@@ -33,6 +33,7 @@ impl World {
             Happening::Datagram { node, socket, from, bytes } => {
                 self.note(node, Kind::Datagram, socket as u64, bytes.len() as u64);
                 match socket {
+                    Socket::Control if self.nodes[node.0].deaf_until > self.now => {}
                     Socket::Control => {
                         self.input(node, Input::Datagram { lane: Lane::Control, from, bytes: &bytes })
                     }
@@ -55,6 +56,9 @@ impl World {
             Happening::Closed { end, why } => self.on_conn(end, |conn| Input::Closed { conn, why }),
             Happening::Wake(node) => self.wake(node),
             Happening::Committed { node, start } => self.on_committed(node, start),
+            Happening::Back { node, back } => {
+                self.start_again(node, back);
+            }
             Happening::Join(node) => self.join(node),
             Happening::Churn(churn) => self.churn(churn),
             Happening::Quiet => self.lan.faults = crate::faults::LanFaults::none(),
@@ -66,12 +70,21 @@ impl World {
     /// Drains a machine after anything was done to it: records, transmits, events; then its next timer.
     pub(crate) fn settle(&mut self, id: NodeId) {
         while let Some(record) = self.nodes[id.0].process.poll_record() {
+            if self.dies_now(id) {
+                return;
+            }
             self.on_record(id, record);
         }
         while let Some(transmit) = self.nodes[id.0].process.poll_transmit() {
+            if self.dies_now(id) {
+                return;
+            }
             self.transmit(id, transmit);
         }
         while let Some(event) = self.nodes[id.0].process.poll_event() {
+            if self.dies_now(id) {
+                return;
+            }
             match event {
                 ParticipantEvent::Manager(event) => self.on_manager_event(id, event),
                 ParticipantEvent::Member(event) => self.on_member_event(id, event),

@@ -11,6 +11,7 @@ use protocol::{Commit, Input, Instant, Machine, Record, Rejected, Transmit};
 
 use crate::cast::{Player, Receiver};
 use crate::participant::ParticipantEvent;
+use crate::process::Doom;
 use crate::store::SimStore;
 
 /// A node of the world. In most scenarios number 0 is set up as the manager.
@@ -61,6 +62,9 @@ pub(crate) struct Node {
     pub(crate) wanted: bool,
     pub(crate) evicted: bool,
     pub(crate) wakes_at: Option<Instant>,
+    /// Until then nothing that is multicast on the control address reaches it.
+    pub(crate) deaf_until: Instant,
+    pub(crate) doom: Option<Doom>,
     pub(crate) sealer: Sealer,
     pub(crate) receiver: Box<dyn Receiver>,
     pub(crate) ring: Option<KeyRing>,

@@ -27,6 +27,12 @@ pub enum Churn {
     Rekey,
     /// The manager's rekey interval is set to one drawn then.
     SetInterval,
+    /// The manager is killed at one of the next things it does, and comes back a while later.
+    Kill,
+    /// Somebody copies the manager's store.
+    Copy,
+    /// A member hears nothing from its manager for longer than it takes to hold it for lost.
+    Deafen,
 }
 
 /// One run, but for its seed.
@@ -118,7 +124,7 @@ impl Scenario {
             quiet: Duration::from_secs(20),
             lan,
             store,
-            churn: churn(&mut dice, duration),
+            churn: churn(&mut dice, seed, duration),
             packets_per_second: dice.between(4, 20),
             real_signatures: dice.chance(50),
         }
@@ -126,7 +132,7 @@ impl Scenario {
 }
 
 /// Who comes and goes within `duration`.
-fn churn(dice: &mut Dice, duration: Duration) -> Vec<(Duration, Churn)> {
+fn churn(dice: &mut Dice, seed: u64, duration: Duration) -> Vec<(Duration, Churn)> {
     let kinds = [
         (Churn::Join, 3, 8),
         (Churn::Leave, 1, 4),
@@ -149,7 +155,24 @@ fn churn(dice: &mut Dice, duration: Duration) -> Vec<(Duration, Churn)> {
             .iter_mut()
             .for_each(|(time, _)| *time = at + dice.duration(Duration::ZERO, Duration::from_secs(4)));
     }
+    churn.extend(restarts(seed, duration));
     churn.sort_by_key(|(time, _)| *time);
+    churn
+}
+
+/// When the manager is killed, and what belongs to that; drawn apart, so that the rest of a run is what it was before
+/// there were restarts.
+fn restarts(seed: u64, duration: Duration) -> Vec<(Duration, Churn)> {
+    let mut dice = Dice::new(seed, "restarts", 0);
+    let kinds = [(Churn::Kill, 3), (Churn::Copy, 3), (Churn::Deafen, 2)];
+    let mut churn = Vec::new();
+    if dice.chance(0) {
+        for (kind, most) in kinds {
+            for _ in 0..dice.between(0, most) {
+                churn.push((dice.duration(Duration::from_secs(3), duration), kind));
+            }
+        }
+    }
     churn
 }
 

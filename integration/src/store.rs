@@ -42,6 +42,7 @@ pub(crate) struct SimStore {
     waiting: Vec<Record>,
     snapshot: Option<(Commit, Vec<u8>)>,
     committing: Option<Commit>,
+    newest: Commit,
     /// Copies somebody made, oldest first.
     copies: Vec<Image>,
     failed: bool,
@@ -57,6 +58,7 @@ impl SimStore {
             waiting: Vec::new(),
             snapshot: None,
             committing: None,
+            newest: Commit(0),
             copies: Vec::new(),
             failed: false,
         }
@@ -99,6 +101,11 @@ impl SimStore {
         self.snapshot = None;
     }
 
+    /// The number of the newest record that was ever durable, as far as anything on the host still says so.
+    pub(crate) const fn newest(&self) -> Commit {
+        self.newest
+    }
+
     /// What is on the disk.
     pub(crate) const fn disk(&self) -> &Image {
         &self.disk
@@ -118,9 +125,15 @@ impl SimStore {
         true
     }
 
+    /// Nothing on the host says any more how far the store ever was.
+    pub(crate) fn forget_newest(&mut self) {
+        self.newest = self.disk.held();
+    }
+
     /// The disk is lost.
     pub(crate) fn wipe(&mut self) {
         self.disk = Image::default();
+        self.newest = Commit(0);
     }
 
     fn write(&mut self, upto: Commit) {
@@ -128,6 +141,7 @@ impl SimStore {
         let (written, waiting) = waiting.into_iter().partition(|record| record.commit <= upto);
         self.waiting = waiting;
         self.disk.records.extend::<Vec<_>>(written);
+        self.newest = self.newest.max(upto);
         if let Some((snapshot_upto, bytes)) = self.snapshot.take() {
             if snapshot_upto <= upto {
                 self.disk.records.retain(|record| record.commit > snapshot_upto);

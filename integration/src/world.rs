@@ -15,6 +15,7 @@ use crate::faults::LanFaults;
 use crate::lan::Lan;
 use crate::node::{Node, NodeId};
 use crate::oracle::{Oracle, Violation};
+use crate::process::Back;
 use crate::queue::Queue;
 use crate::scenario::{Churn, Scenario};
 use crate::trace::{Kind, Line, Trace};
@@ -57,6 +58,11 @@ pub(crate) enum Happening {
         node: NodeId,
         start: u32,
     },
+    /// A killed node is started again.
+    Back {
+        node: NodeId,
+        back: Back,
+    },
     Join(NodeId),
     Churn(Churn),
     /// The faults stop.
@@ -80,6 +86,10 @@ pub struct Log {
     pub delivered: Vec<(Instant, NodeId, Delivered)>,
     /// Every packet sent.
     pub sent: Vec<(Instant, NodeId, data::Sealed)>,
+    /// Kills.
+    pub kills: Vec<(Instant, NodeId)>,
+    /// What was found at each start after a kill.
+    pub starts: Vec<(Instant, NodeId, Back)>,
     /// Inputs that were not taken, by reason.
     pub rejected: std::collections::BTreeMap<protocol::Rejected, u64>,
 }

@@ -69,7 +69,9 @@ impl Agreement {
         }
         let Some(now) = roll.members(state) else { return Err(format!("{state} was cut unrecorded")) };
         let empty = std::collections::BTreeSet::new();
-        let before = roll.before(state).map_or(&empty, |(_, members)| members);
+        // The first key update of a start lets everybody in.
+        let before = roll.before(state).filter(|(before, _)| before.same_start(state));
+        let before = before.map_or(&empty, |(_, members)| members);
         let counts = (now.difference(before).count(), before.difference(now).count());
         if counts != (summary.joins, summary.leaves) {
             return Err(format!(

@@ -141,7 +141,7 @@ impl Oracle {
             self.report(at, Property::Agreement, Err("a journal entry does not read back".into()));
             return;
         };
-        if let JournalEntry::Started { subgroup, term, inst } = &entry {
+        if let JournalEntry::Started { subgroup, term, inst, .. } = &entry {
             let Setting { suite, group, .. } = self.setting;
             let domain = Domain { suite, group, subgroup: *subgroup };
             self.manages.insert(node, *subgroup);

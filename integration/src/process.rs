@@ -1,0 +1,233 @@
+//! The life of a node's process: it starts from what its store holds, is killed, and is started again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Ed25519Signer, Signer};
+use data::Sealer;
+use gsm::{AccessList, Gsm, GsmConfig, Journal, Remembered};
+use member::{Member, MemberConfig};
+use protocol::{CloseReason, Domain, SubgroupId};
+use rand_core::CryptoRng;
+
+use crate::dice::Dice;
+use crate::lan;
+use crate::node::{Listening, NodeId, Process};
+use crate::participant::Participant;
+use crate::scenario::Churn;
+use crate::signatures::FakeSigner;
+use crate::store::Image;
+use crate::trace::Kind;
+use crate::world::{Happening, World};
+
+/// What a killed node finds when it is started again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Back {
+    /// Everything that was durable.
+    Whole,
+    /// An older copy of its store, and the store says so.
+    Older,
+    /// An older copy of the whole host, so that nothing on it can say so.
+    Cloned,
+    /// Nothing.
+    Empty,
+}
+
+/// A death that is to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Doom {
+    /// After so many more records, transmits and events.
+    pub(crate) fuse: u64,
+    /// How long it stays dead.
+    pub(crate) down: Duration,
+    /// What it finds then.
+    pub(crate) back: Back,
+}
+
+/// The sending half of a data plane; each start of a process has one of its own.
+pub(crate) fn sealer(seed: u64, id: NodeId, start: u32) -> Sealer {
+    let number = number(id, start);
+    let boot = Dice::new(seed, "boot", number).bytes();
+    let [boot, _] = [&boot[..16], &boot[16..]].map(|half| <[u8; 16]>::try_from(half).unwrap_or_default());
+    Sealer::new(Box::new(Dice::generator(seed, "sealer", number)), boot)
+}
+
+/// The number of one start of one node's process, for streams of randomness.
+fn number(id: NodeId, start: u32) -> u64 {
+    (id.0 as u64) << 32 | u64::from(start)
+}
+
+impl World {
+    /// Starts a process with what the node's store holds.
+    pub(crate) fn start_process(&mut self, id: NodeId) {
+        self.start_after(id, Back::Whole);
+    }
+
+    fn start_after(&mut self, id: NodeId, back: Back) {
+        let start = self.nodes[id.0].start + 1;
+        let rng = Box::new(Dice::generator(self.seed, "machine", number(id, start)));
+        let participant = if id == NodeId::MANAGER {
+            Participant::Manager(Box::new(self.manager(id, back, rng)))
+        } else {
+            Participant::Member(Box::new(Member::new(self.member_config(id), rng)))
+        };
+        let player = self.cast.player(id, participant);
+        let receiver = self.cast.receiver(id);
+        let seed = self.seed;
+        let node = &mut self.nodes[id.0];
+        node.process = Process::Up(player);
+        node.start = start;
+        node.sealer = sealer(seed, id, start);
+        node.receiver = receiver;
+        node.ring = None;
+        node.unsent.clear();
+        node.wanted |= id == NodeId::MANAGER;
+        self.settle(id);
+    }
+
+    fn manager(&mut self, id: NodeId, back: Back, rng: Box<dyn CryptoRng + Send>) -> Gsm {
+        let disk = self.nodes[id.0].store.disk().clone();
+        let remembered = remembered(&disk, back == Back::Older);
+        let journal = Journal { last: self.nodes[id.0].store.newest() };
+        let fresh = Dice::new(self.seed, "subgroup", self.nodes[id.0].start.into()).below(u64::MAX);
+        let place = remembered.as_ref().and_then(Remembered::place);
+        let subgroup = place.map_or(SubgroupId(fresh), |(subgroup, _)| subgroup);
+        let config = self.gsm_config(id, subgroup);
+        self.nodes[id.0].listening = Some(Listening { control: config.control, data: config.data });
+        let signer = self.signer(id);
+        match remembered {
+            Some(remembered) => Gsm::resume(self.now, config, signer, rng, remembered, journal),
+            None => Gsm::start(self.now, config, signer, rng, journal),
+        }
+    }
+
+    fn gsm_config(&self, id: NodeId, subgroup: SubgroupId) -> GsmConfig {
+        let node = &self.nodes[id.0];
+        let domain = Domain { suite: self.scenario.suite, group: self.setup.group, subgroup };
+        GsmConfig {
+            group: self.setup.group,
+            subgroup,
+            suite: self.scenario.suite,
+            degree: self.scenario.degree,
+            identity: node.identity.clone(),
+            certificate: node.certificate,
+            signing: node.signing,
+            exchange: node.exchange,
+            control: lan::control(&domain),
+            data: lan::data(&domain),
+            address: node.address,
+            ttl: 1,
+            packet_size: self.scenario.packet_size,
+            timing: self.scenario.timing,
+            access: AccessList::default(),
+            verifier: Arc::clone(&self.setup.verifier),
+        }
+    }
+
+    fn member_config(&self, id: NodeId) -> MemberConfig {
+        let node = &self.nodes[id.0];
+        MemberConfig {
+            group: self.setup.group,
+            registrars: vec![lan::registrar(NodeId::MANAGER)],
+            signing: node.signing,
+            exchange: node.exchange,
+            verifier: Arc::clone(&self.setup.verifier),
+            discovery: None,
+        }
+    }
+
+    /// The key a node signs with when it manages.
+    fn signer(&self, id: NodeId) -> Box<dyn Signer> {
+        let node = &self.nodes[id.0];
+        match &self.setup.fake {
+            Some(key) => Box::new(FakeSigner::new(node.manager_key, key.clone())),
+            None => Box::new(Ed25519Signer::from_seed(&node.manager_secret)),
+        }
+    }
+
+    /// Kills a process: its connections break, its timers and what it held are gone, what was not durable is lost.
+    pub(crate) fn stop_process(&mut self, id: NodeId) {
+        for end in self.connections.ends_of(id) {
+            self.close(end, CloseReason::Unreachable("reset".into()));
+        }
+        let node = &mut self.nodes[id.0];
+        node.process = Process::Down;
+        node.listening = None;
+        node.wakes_at = None;
+        node.doom = None;
+        node.ring = None;
+        node.unsent.clear();
+        node.store.kill();
+        let durable = node.store.disk().held();
+        self.oracle.on_killed(id, durable, durable);
+    }
+
+    /// Kills a node where it stands (`kill -9`); it stays down.
+    pub fn kill(&mut self, id: NodeId) {
+        self.note(id, Kind::Churn, Churn::Kill as u64, 0);
+        self.stop_process(id);
+        self.log.kills.push((self.now, id));
+    }
+
+    /// Starts a killed node again. Returns whether its store is what `back` says: there may be no older copy, and then it
+    /// is whole.
+    pub fn start_again(&mut self, id: NodeId, back: Back) -> bool {
+        self.note(id, Kind::Churn, Churn::Kill as u64, 1 + back as u64);
+        let store = &mut self.nodes[id.0].store;
+        let durable = store.disk().held();
+        let as_said = match back {
+            Back::Whole => true,
+            Back::Older => store.roll_back(),
+            Back::Cloned => {
+                let older = store.roll_back();
+                if older {
+                    store.forget_newest();
+                }
+                older
+            }
+            Back::Empty => {
+                store.wipe();
+                true
+            }
+        };
+        let held = store.disk().held();
+        self.oracle.on_killed(id, durable, held);
+        let back = if as_said { back } else { Back::Whole };
+        self.log.starts.push((self.now, id, back));
+        self.start_after(id, back);
+        as_said
+    }
+
+    /// Somebody copies a node's store.
+    pub fn copy_store(&mut self, id: NodeId) {
+        self.nodes[id.0].store.copy();
+    }
+
+    /// A node will die after some more records, transmits and events, be down for a while and come back.
+    pub(crate) fn doom(&mut self, id: NodeId, doom: Doom) {
+        self.nodes[id.0].doom = Some(doom);
+    }
+
+    /// The machine does one thing more; whether its node dies before it.
+    pub(crate) fn dies_now(&mut self, id: NodeId) -> bool {
+        let Some(doom) = &mut self.nodes[id.0].doom else { return false };
+        if doom.fuse > 0 {
+            doom.fuse -= 1;
+            return false;
+        }
+        let Doom { down, back, .. } = *doom;
+        self.kill(id);
+        self.queue.push(self.now + down, Happening::Back { node: id, back });
+        true
+    }
+}
+
+/// What the disk says of a managership; `doubtful` when the store knows that it is behind.
+fn remembered(disk: &Image, doubtful: bool) -> Option<Remembered> {
+    let snapshot = disk.snapshot.as_ref().map(|(upto, bytes)| (*upto, &bytes[..]));
+    let records = disk.records.iter().map(|record| (record.commit, &record.bytes[..]));
+    match Remembered::from_loaded(snapshot, records, doubtful) {
+        Ok(remembered) => remembered,
+        Err(why) => panic!("a journal that was only ever cut off at its end: {why}"),
+    }
+}
