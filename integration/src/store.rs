@@ -28,7 +28,7 @@ impl Image {
     /// The newest record contained.
     pub(crate) fn held(&self) -> Commit {
         let newest = self.records.last().map(|record| record.commit);
-        newest.or(self.snapshot.as_ref().map(|(upto, _)| *upto)).unwrap_or(Commit(0))
+        newest.or_else(|| self.snapshot.as_ref().map(|(upto, _)| *upto)).unwrap_or(Commit(0))
     }
 }
 
