@@ -3,18 +3,15 @@
 use std::net::SocketAddr;
 
 use data::{Delivery, KeyRing, Opened, Opener, StreamId};
-use gsm::Gsm;
+use gsm::{Gsm, Participant, ParticipantEvent};
 use member::Member;
 use protocol::{Commit, DataHint, Instant, Machine, SenderId, StateId};
 
 use crate::node::NodeId;
-use crate::participant::{Participant, ParticipantEvent};
 
 /// A machine that plays a node's part: [`Participant`] itself, or a test's wrapper with a bug planted around it.
 pub trait Player: Machine<Event = ParticipantEvent> {
-    /// See [`Member::join`].
-    fn join(&mut self, now: Instant);
-    /// See [`Member::leave`].
+    /// See [`Participant::leave`].
     fn leave(&mut self, now: Instant);
     /// The member inside, while it is one.
     fn member(&self) -> Option<&Member>;
@@ -24,6 +21,28 @@ pub trait Player: Machine<Event = ParticipantEvent> {
     fn gsm_mut(&mut self) -> Option<&mut Gsm>;
     /// A snapshot that replaces the journal up to a record, when it is time for one.
     fn compaction(&mut self) -> Option<(Commit, Vec<u8>)>;
+}
+
+impl Player for Participant {
+    fn leave(&mut self, now: Instant) {
+        Self::leave(self, now);
+    }
+
+    fn member(&self) -> Option<&Member> {
+        Self::member(self)
+    }
+
+    fn gsm(&self) -> Option<&Gsm> {
+        Self::gsm(self)
+    }
+
+    fn gsm_mut(&mut self) -> Option<&mut Gsm> {
+        Self::gsm_mut(self)
+    }
+
+    fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
+        Self::compaction(self)
+    }
 }
 
 /// A payload that the receiving half of a data plane handed to the application.

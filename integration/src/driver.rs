@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use data::SealError;
-use gsm::GsmEvent;
+use gsm::{GsmEvent, ParticipantEvent};
 use member::{Member, MemberEvent};
 use protocol::{
     CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Lane, Peer, Record, Refusal, Rejected, Role,
@@ -16,7 +16,6 @@ use crate::cast::Delivered;
 use crate::connections::End;
 use crate::lan::Kept;
 use crate::node::{Listening, Node, NodeId};
-use crate::participant::ParticipantEvent;
 use crate::store::StoreReport;
 use crate::trace::Kind;
 use crate::world::{Happening, Socket, World};
@@ -85,10 +84,7 @@ impl World {
             if self.dies_now(id) {
                 return;
             }
-            match event {
-                ParticipantEvent::Manager(event) => self.on_manager_event(id, event),
-                ParticipantEvent::Member(event) => self.on_member_event(id, event),
-            }
+            self.on_event(id, event);
         }
         self.watch(id);
         let next = self.nodes[id.0].process.poll_timeout().map(|at| at.max(self.now));
@@ -138,28 +134,20 @@ impl World {
         self.settle(id);
     }
 
-    /// The listener hands a connection to the group's machine with its opening frame; a node that does not manage
-    /// says so itself.
+    /// The listener hands a connection to the group's machine with its opening frame, whichever part it plays.
     fn on_frame(&mut self, end: End, bytes: &[u8]) {
         if self.nodes[end.node.0].start != end.start {
             return;
         }
         if let Some(peer) = self.connections.opening(end) {
-            if let Some(why) = self.refusal(end.node, bytes) {
-                self.frame(end, Frame::Refused(why).encode());
+            if Frame::group_of(bytes) != Some(self.setup.group) {
+                self.frame(end, Frame::Refused(Refusal::UnknownGroup).encode());
                 self.close(end, CloseReason::ByPeer);
                 return;
             }
             self.on_conn(end, |conn| Input::Accepted { conn, peer });
         }
         self.on_conn(end, |conn| Input::Frame { conn, bytes });
-    }
-
-    fn refusal(&self, node: NodeId, bytes: &[u8]) -> Option<Refusal> {
-        if Frame::group_of(bytes) != Some(self.setup.group) {
-            return Some(Refusal::UnknownGroup);
-        }
-        self.nodes[node.0].gsm().is_none().then_some(Refusal::NotManager)
     }
 
     fn on_record(&mut self, id: NodeId, record: Record) {
@@ -312,13 +300,24 @@ impl World {
         }
     }
 
+    fn on_event(&mut self, id: NodeId, event: ParticipantEvent) {
+        if let Some(place) = event.place() {
+            self.nodes[id.0].listening = Some(Listening { control: place.control, data: place.data });
+        }
+        if let Some(ring) = event.ring() {
+            self.set_ring(id, ring.clone());
+            return;
+        }
+        match event {
+            ParticipantEvent::Manager(event) => self.on_manager_event(id, event),
+            ParticipantEvent::Member(event) => self.on_member_event(id, event),
+            ParticipantEvent::Became(mode) => self.log.modes.push((self.now, id, mode)),
+            ParticipantEvent::Place(_) => {}
+        }
+    }
+
     fn on_manager_event(&mut self, id: NodeId, event: GsmEvent) {
         match &event {
-            GsmEvent::KeyRing(ring) => {
-                let ring = ring.clone();
-                self.set_ring(id, ring);
-                return;
-            }
             GsmEvent::Rekeyed(summary) => {
                 self.note(id, Kind::State, u64::from(summary.state.epoch.0), summary.entries as u64);
                 // The ring with the new key was told before.
@@ -331,14 +330,6 @@ impl World {
 
     fn on_member_event(&mut self, id: NodeId, event: MemberEvent) {
         match &event {
-            MemberEvent::KeyRing(ring) => {
-                let ring = ring.clone();
-                self.set_ring(id, ring);
-                return;
-            }
-            MemberEvent::Granted(place) => {
-                self.nodes[id.0].listening = Some(Listening { control: place.control, data: place.data });
-            }
             MemberEvent::Installed { state, .. } => {
                 self.note(id, Kind::State, u64::from(state.epoch.0), 1);
                 if let Some(ring) = &self.nodes[id.0].ring {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use protocol::{Domain, GroupId};
+use protocol::GroupId;
 
 use crate::dice::Dice;
 use crate::faults::LanFaults;
@@ -78,23 +78,13 @@ impl Lan {
 }
 
 /// The port of control messages, discovery's too.
-const CONTROL_PORT: u16 = 5_000;
+pub(crate) const CONTROL_PORT: u16 = 5_000;
 /// The port of data.
-const DATA_PORT: u16 = 5_001;
+pub(crate) const DATA_PORT: u16 = 5_001;
 
 /// Where the group's nodes find each other.
 pub(crate) fn discovery(group: GroupId) -> SocketAddr {
     SocketAddr::from((group.discovery_ip(), CONTROL_PORT))
-}
-
-/// Where a subgroup's control messages are multicast.
-pub(crate) fn control(domain: &Domain) -> SocketAddr {
-    SocketAddr::from((domain.local_ip(), CONTROL_PORT))
-}
-
-/// Where its data is.
-pub(crate) fn data(domain: &Domain) -> SocketAddr {
-    SocketAddr::from((domain.local_ip(), DATA_PORT))
 }
 
 /// A node's registrar.

@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 
 use crypto::{ExchangePublic, PublicKey, Roles, Secret};
 use data::{KeyRing, Sealer};
-use gsm::Gsm;
+use gsm::{Gsm, ParticipantEvent};
 use member::Member;
 use protocol::{Commit, Input, Instant, Machine, Record, Rejected, Transmit};
 
 use crate::cast::{Player, Receiver};
-use crate::participant::ParticipantEvent;
 use crate::process::Doom;
 use crate::store::SimStore;
 

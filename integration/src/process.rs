@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use crypto::{Ed25519Signer, Signer};
 use data::Sealer;
-use gsm::{AccessList, Gsm, GsmConfig, Journal, Remembered};
-use member::{Member, MemberConfig};
-use protocol::{CloseReason, Domain, SubgroupId};
-use rand_core::CryptoRng;
+use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
+use member::{Discovery, MemberConfig};
+use protocol::CloseReason;
+use protocol::discovery::Mandate;
 
 use crate::dice::Dice;
 use crate::lan;
-use crate::node::{Listening, NodeId, Process};
-use crate::participant::Participant;
+use crate::node::{NodeId, Process};
 use crate::scenario::Churn;
-use crate::signatures::FakeSigner;
+use crate::signatures::{FakeSigner, mandate_signature};
 use crate::store::Image;
 use crate::trace::Kind;
 use crate::world::{Happening, World};
@@ -65,12 +64,15 @@ impl World {
 
     fn start_after(&mut self, id: NodeId, back: Back) {
         let start = self.nodes[id.0].start + 1;
-        let rng = Box::new(Dice::generator(self.seed, "machine", number(id, start)));
-        let participant = if id == NodeId::MANAGER {
-            Participant::Manager(Box::new(self.manager(id, back, rng)))
-        } else {
-            Participant::Member(Box::new(Member::new(self.member_config(id), rng)))
-        };
+        let rng = Dice::generator(self.seed, "machine", number(id, start));
+        let store = &self.nodes[id.0].store;
+        let journal = Journal { last: store.newest() };
+        let remembered = remembered(store.disk(), back == Back::Older);
+        let config = ParticipantConfig { part: self.part(id), member: self.member_config(id) };
+        let eligible = self.eligible(id);
+        let rng = Box::new(rng);
+        let participant = Participant::new(self.now, config, eligible, rng, remembered, journal);
+        let participant = participant.expect("invariant: who is to manage is eligible");
         let player = self.cast.player(id, participant);
         let receiver = self.cast.receiver(id);
         let seed = self.seed;
@@ -81,59 +83,62 @@ impl World {
         node.receiver = receiver;
         node.ring = None;
         node.unsent.clear();
-        node.wanted |= id == NodeId::MANAGER;
+        node.wanted = !node.evicted;
         self.settle(id);
     }
 
-    fn manager(&mut self, id: NodeId, back: Back, rng: Box<dyn CryptoRng + Send>) -> Gsm {
-        let disk = self.nodes[id.0].store.disk().clone();
-        let remembered = remembered(&disk, back == Back::Older);
-        let journal = Journal { last: self.nodes[id.0].store.newest() };
-        let fresh = Dice::new(self.seed, "subgroup", self.nodes[id.0].start.into()).below(u64::MAX);
-        let place = remembered.as_ref().and_then(Remembered::place);
-        let subgroup = place.map_or(SubgroupId(fresh), |(subgroup, _)| subgroup);
-        let config = self.gsm_config(id, subgroup);
-        self.nodes[id.0].listening = Some(Listening { control: config.control, data: config.data });
-        let signer = self.signer(id);
-        match remembered {
-            Some(remembered) => Gsm::resume(self.now, config, signer, rng, remembered, journal),
-            None => Gsm::start(self.now, config, signer, rng, journal),
-        }
-    }
-
-    fn gsm_config(&self, id: NodeId, subgroup: SubgroupId) -> GsmConfig {
-        let node = &self.nodes[id.0];
-        let domain = Domain { suite: self.scenario.suite, group: self.setup.group, subgroup };
-        GsmConfig {
-            group: self.setup.group,
-            subgroup,
-            suite: self.scenario.suite,
-            degree: self.scenario.degree,
-            identity: node.identity.clone(),
-            certificate: node.certificate,
-            signing: node.signing,
-            exchange: node.exchange,
-            control: lan::control(&domain),
-            data: lan::data(&domain),
-            address: node.address,
-            ttl: 1,
-            packet_size: self.scenario.packet_size,
-            timing: self.scenario.timing,
-            access: AccessList::default(),
-            verifier: Arc::clone(&self.setup.verifier),
+    fn part(&self, id: NodeId) -> Part {
+        match (self.scenario.elects, id) {
+            (true, _) => Part::Auto,
+            (false, NodeId::MANAGER) => Part::Manager,
+            (false, _) => Part::Member,
         }
     }
 
     fn member_config(&self, id: NodeId) -> MemberConfig {
         let node = &self.nodes[id.0];
+        let discovery = self.scenario.discovery.then(|| Discovery {
+            address: self.setup.discovery,
+            certifier: Arc::clone(&self.setup.certifier),
+            fingerprint: node.certificate,
+            identity: node.identity.clone(),
+        });
+        // Where nodes find each other, nothing else is configured.
+        let named = discovery.is_none().then(|| lan::registrar(NodeId::MANAGER));
         MemberConfig {
             group: self.setup.group,
-            registrars: vec![lan::registrar(NodeId::MANAGER)],
+            registrars: named.into_iter().collect(),
             signing: node.signing,
             exchange: node.exchange,
             verifier: Arc::clone(&self.setup.verifier),
-            discovery: None,
+            discovery,
         }
+    }
+
+    fn eligible(&self, id: NodeId) -> Option<Eligible> {
+        let node = &self.nodes[id.0];
+        let message = Mandate::message(self.setup.group, &node.manager_key);
+        let certificate = node.certificate.to_vec();
+        let signature = mandate_signature(&self.setup.authority, &certificate, &message);
+        let config = ManagerConfig {
+            suite: self.scenario.suite,
+            degree: self.scenario.degree,
+            identity: node.identity.clone(),
+            certificate: node.certificate,
+            address: node.address,
+            registrars: vec![node.registrar],
+            multicast: None,
+            control_port: lan::CONTROL_PORT,
+            data_port: lan::DATA_PORT,
+            ttl: 1,
+            packet_size: self.scenario.packet_size,
+            timing: self.scenario.timing,
+            access: AccessList::default(),
+            mandate: Mandate { key: node.manager_key, certificate, signature },
+            priority: 100,
+            merges: true,
+        };
+        node.roles.manager.then(|| Eligible { config, signer: self.signer(id) })
     }
 
     /// The key a node signs with when it manages.

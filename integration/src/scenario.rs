@@ -52,6 +52,10 @@ pub struct Scenario {
     pub reserve: usize,
     /// The first so many nodes, node 0 among them, have certificates that allow them to manage.
     pub eligible: usize,
+    /// Whether nodes find each other by multicast; if not, all are told where node 0 is.
+    pub discovery: bool,
+    /// Whether nobody is set up as the manager: the eligible nodes elect one of them.
+    pub elects: bool,
     /// How long the first members take to arrive.
     pub ramp: Duration,
     /// How long things go wrong.
@@ -81,6 +85,8 @@ impl Scenario {
             members,
             reserve: 0,
             eligible: 1,
+            discovery: false,
+            elects: false,
             ramp: Duration::from_secs(1),
             duration: Duration::from_secs(30),
             quiet: Duration::ZERO,
@@ -119,6 +125,8 @@ impl Scenario {
             members,
             reserve: 8,
             eligible: 1,
+            discovery: false,
+            elects: false,
             ramp: Duration::from_millis(dice.between(10, 8_000)),
             duration,
             quiet: Duration::from_secs(20),

@@ -1,12 +1,13 @@
 //! Making a world: keys, identities, the first events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Roles, Secret, Signer, Verifier};
 use keytree::TreeId;
+use protocol::discovery::{Certified, Certifier};
 use protocol::{GroupId, Instant};
 
 use crate::cast::Cast;
@@ -18,7 +19,7 @@ use crate::oracle::{Oracle, Setting};
 use crate::process;
 use crate::queue::Queue;
 use crate::scenario::Scenario;
-use crate::signatures::FakeVerifier;
+use crate::signatures::{FakeCertifier, FakeVerifier};
 use crate::store::SimStore;
 use crate::trace::Trace;
 use crate::world::{Happening, Log, World};
@@ -28,6 +29,9 @@ pub(crate) struct Setup {
     pub(crate) group: GroupId,
     pub(crate) discovery: SocketAddr,
     pub(crate) verifier: Arc<dyn Verifier>,
+    /// Stands for the keys of all certificates.
+    pub(crate) authority: Secret<32>,
+    pub(crate) certifier: Arc<dyn Certifier>,
     /// The key behind fake signatures; `None` when they are real.
     pub(crate) fake: Option<Secret<32>>,
     /// Channel secrets of connections.
@@ -55,6 +59,17 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
     let nodes: Vec<Node> =
         (0..count).map(|number| node(seed, &scenario, NodeId(number), &fake, &mut *cast)).collect();
     let discovery = lan::discovery(group);
+    let authority = dice.secret();
+    let certifier = Arc::new(FakeCertifier::new(authority.clone(), issued(&nodes)));
+    let setup = Setup {
+        group,
+        discovery,
+        verifier,
+        authority,
+        certifier,
+        fake,
+        channels: Dice::new(seed, "channels", 0),
+    };
     let mut world = World {
         seed,
         now: Instant::ZERO,
@@ -65,16 +80,28 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
         oracle: Oracle::new(setting),
         trace: Trace::new(),
         cast,
-        setup: Setup { group, discovery, verifier, fake, channels: Dice::new(seed, "channels", 0) },
+        setup,
         dice: Dice::new(seed, "choices", 0),
         log: Log::default(),
         payloads: 0,
         events: 0,
         scenario,
     };
-    world.start_process(NodeId::MANAGER);
+    if !world.scenario.elects {
+        world.start_process(NodeId::MANAGER);
+    }
     world.plan();
     world
+}
+
+/// What the authority of a run has issued: a certificate is its own fingerprint.
+fn issued(nodes: &[Node]) -> BTreeMap<Vec<u8>, Certified> {
+    let certified = |node: &Node| Certified {
+        identity: node.identity.clone(),
+        roles: node.roles,
+        fingerprint: node.certificate,
+    };
+    nodes.iter().map(|node| (node.certificate.to_vec(), certified(node))).collect()
 }
 
 fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, cast: &mut dyn Cast) -> Node {
@@ -116,7 +143,8 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
 impl World {
     /// The scenario's events.
     fn plan(&mut self) {
-        for number in 1..=self.scenario.members {
+        let first = usize::from(!self.scenario.elects);
+        for number in first..=self.scenario.members {
             let at = self.dice.duration(Duration::ZERO, self.scenario.ramp);
             self.queue.push(Instant::ZERO + at, Happening::Join(NodeId(number)));
         }

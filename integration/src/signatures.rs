@@ -1,6 +1,9 @@
 //! Signatures of the simulation: a keyed hash in place of Ed25519, which would be nine tenths of a run's time.
 
+use std::collections::BTreeMap;
+
 use crypto::{Label, PublicKey, Secret, Signature, Signer, Suite, Verifier, mac};
+use protocol::discovery::{Certified, Certifier};
 
 /// Signs with a keyed hash. The key is the simulation's: no node of a run forges, and what a forger could do is tested
 /// with real signatures elsewhere.
@@ -46,6 +49,32 @@ impl Verifier for FakeVerifier {
     }
 }
 
+/// Knows the certificates of a run, and checks what their keys signed: OpenSSL's part in the program.
+#[derive(Clone, Debug)]
+pub struct FakeCertifier {
+    authority: Secret<32>,
+    issued: BTreeMap<Vec<u8>, Certified>,
+}
+
+impl FakeCertifier {
+    /// The certifier of an authority that has issued these certificates.
+    pub const fn new(authority: Secret<32>, issued: BTreeMap<Vec<u8>, Certified>) -> Self {
+        Self { authority, issued }
+    }
+}
+
+impl Certifier for FakeCertifier {
+    fn certify(&self, certificate: &[u8], message: &[u8], signature: &[u8]) -> Option<Certified> {
+        let genuine = mandate_signature(&self.authority, certificate, message) == signature;
+        self.issued.get(certificate).filter(|_| genuine).cloned()
+    }
+}
+
+/// What a certificate's key would sign: a keyed hash, and no node of a run forges one.
+pub(crate) fn mandate_signature(authority: &Secret<32>, certificate: &[u8], message: &[u8]) -> Vec<u8> {
+    mac(Suite::Aes256Ctr, authority, Label::SignMandate, &[certificate, message]).to_vec()
+}
+
 fn tag(key: &Secret<32>, public: &PublicKey, message: &[u8]) -> Signature {
     let short = mac(Suite::Aes256Ctr, key, Label::SignAlarm, &[&public.0, message]);
     let mut signature = [0; 64];
@@ -56,6 +85,21 @@ fn tag(key: &Secret<32>, public: &PublicKey, message: &[u8]) -> Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certifier_takes_only_what_the_certificates_own_key_signed() {
+        let authority = Secret::new([9; 32]);
+        let roles = crypto::Roles { member: true, manager: true, maa: false };
+        let certified = Certified { identity: "n1".into(), roles, fingerprint: [1; 32] };
+        let issued = BTreeMap::from([(vec![1], certified.clone()), (vec![2], certified.clone())]);
+        let certifier = FakeCertifier::new(authority.clone(), issued);
+        let signature = mandate_signature(&authority, &[1], b"message");
+        assert_eq!(certifier.certify(&[1], b"message", &signature), Some(certified));
+        assert_eq!(certifier.certify(&[2], b"message", &signature), None, "another certificate");
+        assert_eq!(certifier.certify(&[1], b"massage", &signature), None, "another message");
+        let unknown = mandate_signature(&authority, &[3], b"message");
+        assert_eq!(certifier.certify(&[3], b"message", &unknown), None, "never issued");
+    }
 
     #[test]
     fn only_the_same_key_and_message_verify() {

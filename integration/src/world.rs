@@ -86,6 +86,8 @@ pub struct Log {
     pub delivered: Vec<(Instant, NodeId, Delivered)>,
     /// Every packet sent.
     pub sent: Vec<(Instant, NodeId, data::Sealed)>,
+    /// Which mode each node was in from when on.
+    pub modes: Vec<(Instant, NodeId, gsm::Mode)>,
     /// Kills.
     pub kills: Vec<(Instant, NodeId)>,
     /// What was found at each start after a kill.
@@ -340,14 +342,14 @@ impl World {
     /// A node begins to join. One that is down is started first.
     pub fn join(&mut self, node: NodeId) {
         self.note(node, Kind::Churn, Churn::Join as u64, 0);
-        self.nodes[node.0].wanted = !self.nodes[node.0].evicted;
-        if !self.nodes[node.0].process.is_up() {
+        // An application that left has ended; the next one begins anew.
+        let stays = self.nodes[node.0].wanted && self.nodes[node.0].process.is_up();
+        if !stays {
+            if self.nodes[node.0].process.is_up() {
+                self.stop_process(node);
+            }
             self.start_process(node);
         }
-        if let Some(player) = self.nodes[node.0].process.player_mut() {
-            player.join(self.now);
-        }
-        self.settle(node);
     }
 
     /// A member leaves.

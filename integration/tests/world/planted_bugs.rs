@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crypto::{EntryIv, Secret};
 use data::{KeyRing, Opener};
-use gsm::JournalEntry;
-use integration::{Cast, Delivered, NodeId, Participant, Player, Property, Receiver, Scenario, World};
+use gsm::{JournalEntry, Participant};
+use integration::{Cast, Delivered, NodeId, Player, Property, Receiver, Scenario, World};
 use member::{Member, MemberEvent};
 use protocol::{DataHint, DatagramKind, Envelope, Instant, Record, Transmit};
 

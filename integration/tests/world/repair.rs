@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use integration::{Cast, NodeId, Participant, ParticipantEvent, Player, StoreFaults, World};
+use gsm::{Participant, ParticipantEvent};
+use integration::{Cast, NodeId, Player, StoreFaults, World};
 use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
 
 use crate::support::{SECOND, joined, millis, plays_as_its_inner, quick, stand};

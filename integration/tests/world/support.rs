@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use integration::{NodeId, Participant, ParticipantEvent, Scenario, World};
+use gsm::{Participant, ParticipantEvent};
+use integration::{NodeId, Scenario, World};
 use member::MemberEvent;
 use protocol::{Input, Instant, Machine, Record, Rejected, Transmit};
 
@@ -101,10 +102,6 @@ impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
 macro_rules! plays_as_its_inner {
     ([$($bounds:tt)*] $wrapper:ty) => {
         impl<$($bounds)*> integration::Player for $wrapper {
-            fn join(&mut self, now: protocol::Instant) {
-                integration::Player::join(&mut self.inner, now);
-            }
-
             fn leave(&mut self, now: protocol::Instant) {
                 integration::Player::leave(&mut self.inner, now);
             }
