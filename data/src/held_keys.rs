@@ -19,6 +19,8 @@ pub(crate) struct HeldKeys {
     departed: Vec<Departed>,
     /// The newest state that is or was held.
     newest: Option<StateId>,
+    /// The newest state any signed message named, held or not.
+    known: Option<StateId>,
     /// The newest state that was cut. No state up to it is received under again, whatever a later ring says:
     /// a key that is installed twice would let everything sent under it be replayed.
     cut: Option<StateId>,
@@ -57,8 +59,10 @@ impl HeldKeys {
         departed.sort_by_key(|departed| (departed.sender, departed.from));
         departed.dedup_by_key(|departed| departed.sender);
         let newest = ring.newest().max(last.and_then(|last| last.newest));
+        let known = ring.known.max(last.and_then(|last| last.known));
         let KeyRing { suite, group, subgroup, own, .. } = *ring;
-        let mut held = Self { suite, group, subgroup, own, keys, departed, newest, cut, next_cut: None };
+        let mut held =
+            Self { suite, group, subgroup, own, keys, departed, newest, known, cut, next_cut: None };
         held.cut_at(now);
         held
     }
@@ -111,8 +115,13 @@ impl HeldKeys {
     }
 
     /// Whether a key of that name, which is not held, may be still to come.
+    ///
+    /// Within one start of the manager later epochs are. While a later start is known and no key of it is held, any
+    /// name may be of that one, for its epochs begin anew.
     pub(crate) fn is_to_come(&self, name: KeyName) -> bool {
-        self.newest.is_none_or(|newest| name.epoch > newest.epoch) && self.candidates(name).next().is_none()
+        let Some(newest) = self.newest else { return true };
+        let restarted = self.known.is_some_and(|known| known > newest && !known.same_start(newest));
+        (restarted || name.epoch > newest.epoch) && self.candidates(name).next().is_none()
     }
 
     /// Whether `state` is received under.

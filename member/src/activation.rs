@@ -92,9 +92,12 @@ impl Activation {
 
     /// The manager named the oldest epoch still received: older ones of the same start end here. Returns whether
     /// anything went.
+    ///
+    /// A manager that was started again holds no key of its starts before, so its first epoch says nothing of them:
+    /// they end by their own time, counted from the first sight of the new start. Once that epoch is over, so are they.
     pub fn cut_below(&mut self, state: StateId, oldest: Epoch) -> bool {
-        let oldest = state.at(oldest);
-        self.raise_floor(|scheduled| scheduled.state < oldest)
+        let (cut, past_first) = (state.at(oldest), oldest > Epoch(1));
+        self.raise_floor(|scheduled| scheduled.state < cut && (past_first || scheduled.state.same_start(cut)))
     }
 
     /// Forgets what is past its cut at `now`. Returns whether anything went.
@@ -121,6 +124,7 @@ impl Activation {
             receive: self.receive_keys(),
             hard_floor: self.hard_floor(),
             departed: self.departed_from(),
+            known: self.states.last().map(|scheduled| scheduled.state).max(self.floor),
             ..KeyRing::empty(self.domain.suite, self.domain.group, self.domain.subgroup, self.own)
         }
     }

@@ -4,12 +4,18 @@
 //! randomness and the signature verifier when it builds one.
 
 mod activation;
+mod candidates;
 mod config;
+mod election;
 mod event;
+mod heard;
 mod member;
 mod membership;
 mod registration;
 mod repair;
+mod revocations;
+mod search;
+mod witness;
 
 pub use activation::Activation;
 pub use config::{Candidacy, Discovery, MemberConfig};

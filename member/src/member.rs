@@ -1,20 +1,31 @@
 //! The member: routes inputs to the parts that deal with them, and their outcomes to the outbox.
 
-use std::net::{IpAddr, SocketAddr};
+mod seeking;
+mod subgroup;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use data::KeyRing;
 use keytree::KeyPath;
+use protocol::discovery::DiscoveryGate;
 use protocol::{
-    ALL_MISSING, ANY_BLOCK, CloseReason, Commit, ConnId, DatagramKind, Envelope, Input, Instant, Lane,
-    Machine, Nak, Outbox, Peer, Record, Rejected, StateId, Timers, ToManager, ToMember, Transmit,
+    Commit, DatagramKind, Envelope, Input, Instant, Lane, Machine, Outbox, Record, Rejected, Revocation,
+    StateId, Timers, ToManager, Transmit,
 };
 use rand_core::CryptoRng;
 
+use crate::candidates::Candidates;
 use crate::config::{Candidacy, MemberConfig};
-use crate::event::{Ending, MemberEvent, Place};
-use crate::membership::{Effect, Membership};
-use crate::registration::{Admission, Progress, RegistrationExchange, jitter};
-use crate::repair::{Ask, Repair};
+use crate::election::{Election, Standing};
+use crate::event::{Ending, MemberEvent};
+use crate::heard::Heard;
+use crate::membership::Membership;
+use crate::registration::{Admission, RegistrationExchange, jitter};
+use crate::repair::Repair;
+use crate::revocations::{CatchUp, Origin, Revocations};
+use crate::search::Search;
+use crate::witness::Witness;
 
 /// Each keepalive goes out twice, the second one this part of the interval later. Nobody answers keepalives, and a
 /// manager puts out who misses three: sent once, at a loss of one in ten that would befall a member every three hours.
@@ -24,13 +35,17 @@ const LEAVE_RETRY: Duration = Duration::from_millis(300);
 /// Leave requests before the member goes without an answer.
 const LEAVE_TRIES: u32 = 10;
 
-/// The timers of a member; the exchange and the repair have one deadline each of their own.
+/// The timers of a member; the parts that have one deadline each keep it themselves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
     /// When to tell the manager that we are here.
     Keepalive,
     /// When the manager is held for silent.
     Silence,
+    /// When to ask the registrars again, where there is no discovery.
+    LookAgain,
+    /// When the keys are given up, for no manager was heard.
+    Hard,
     /// When to ask again to leave.
     Leave,
     /// When a key is past its cut.
@@ -46,18 +61,50 @@ struct Leaving {
     tries: u32,
 }
 
-/// A member of one subgroup (GSM 2.1, member mode): it registers, follows key updates and alarms, asks for what it
-/// missed, and leaves.
+/// What the node wants a registration for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Aim {
+    /// It has none.
+    Join,
+    /// Its manager is silent, and another one is there, or its own one under another subgroup. Over when the own one is
+    /// heard again.
+    Away,
+    /// Its manager is silent and cannot be followed, but its subgroup goes on. Over when it is heard again.
+    Afresh,
+    /// Its manager does not know it any more.
+    Again,
+    /// Its manager sent it elsewhere.
+    Moved,
+}
+
+/// A member of one subgroup (GSM 2.1, member mode): it finds a manager and registers, follows key updates and alarms,
+/// asks for what it missed, follows its manager through a restart, and leaves.
 ///
 /// Built by the driver with the system's randomness (or the simulator's), then told to [`Member::join`]. It never
-/// gives up by itself: while no manager answers it keeps looking, and it keeps its keys while its manager is silent.
+/// gives up by itself: while no manager answers it keeps looking, and it keeps its keys while its manager is silent, up
+/// to [`protocol::Timing::t_hard`]. An eligible one ([`Member::stand`]) becomes the manager where there is none.
 #[derive(Debug)]
 pub struct Member {
     config: MemberConfig,
     rng: Rng,
     candidacy: Option<Candidacy>,
+    election: Option<Election>,
+    discovery: Option<DiscoveryGate>,
+    heard: Heard,
+    /// The presence in the last answer of a member whose manager is silent, so that the next one costs no check.
+    held: Option<Vec<u8>>,
+    search: Search,
+    candidates: Candidates,
     exchange: RegistrationExchange,
+    aim: Option<Aim>,
+    revocations: Revocations,
+    witness: Witness,
     membership: Option<Box<Membership>>,
+    catch_up: Option<CatchUp>,
+    /// When the newest alarm was verified; at first, when the membership began.
+    last_alarm: Instant,
+    /// Since when somebody says that the subgroup of the silent manager has one.
+    said_to_go_on: Option<Instant>,
     leaving: Option<Leaving>,
     /// Whether the next keepalive is the repeat of the last one.
     repeats_keepalive: bool,
@@ -76,6 +123,8 @@ pub struct Promotion {
     pub candidacy: Option<Candidacy>,
     /// The number of the next connection this node opens.
     pub next_conn: u64,
+    /// Who was evicted from the group, as far as the member knew.
+    pub revocations: Vec<Revocation>,
 }
 
 impl std::fmt::Debug for Promotion {
@@ -96,12 +145,41 @@ impl std::fmt::Debug for Rng {
 impl Member {
     /// A member that does nothing until it is told to join.
     pub fn new(config: MemberConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self::new_after(config, rng, 1, Vec::new())
+    }
+
+    /// The member of a node that was manager until now and gave way: it tries the registrars `first` before any other,
+    /// and numbers its connections from `next_conn` on.
+    pub fn new_after(
+        config: MemberConfig,
+        rng: Box<dyn CryptoRng + Send>,
+        next_conn: u64,
+        first: Vec<SocketAddr>,
+    ) -> Self {
+        let mut candidates = Candidates::new();
+        first.into_iter().for_each(|to| candidates.prove(to));
+        let discovery = config.discovery.as_ref().map(|discovery| {
+            let (verifier, certifier) = (config.verifier.clone(), discovery.certifier.clone());
+            DiscoveryGate::new(config.group, verifier, certifier)
+        });
         Self {
             config,
             rng: Rng(rng),
             candidacy: None,
-            exchange: RegistrationExchange::new(),
+            election: None,
+            discovery,
+            heard: Heard::new(),
+            held: None,
+            search: Search::new(),
+            candidates,
+            exchange: RegistrationExchange::numbered_from(next_conn),
+            aim: None,
+            revocations: Revocations::new(),
+            witness: Witness::new(),
             membership: None,
+            catch_up: None,
+            last_alarm: Instant::ZERO,
+            said_to_go_on: None,
             leaving: None,
             repeats_keepalive: false,
             asked: None,
@@ -111,38 +189,42 @@ impl Member {
         }
     }
 
-    /// The member of a node that was manager until now and gave way: it tries the registrars `first` before any other,
-    /// and numbers its connections from `next_conn` on.
-    pub fn new_after(
-        mut config: MemberConfig,
-        rng: Box<dyn CryptoRng + Send>,
-        next_conn: u64,
-        first: Vec<SocketAddr>,
-    ) -> Self {
-        config.registrars.splice(0..0, first);
-        let mut member = Self::new(config, rng);
-        member.exchange = RegistrationExchange::numbered_from(next_conn);
-        member
-    }
-
     /// Makes this an eligible node: where nobody manages the group, it stands for election with `candidacy`. Called
     /// before [`Member::join`]; a mandate that is too long for its datagrams is not stood with.
     pub fn stand(&mut self, candidacy: Candidacy) {
-        if candidacy.mandate.fits() && self.config.discovery.is_some() {
+        let Some(discovery) = &self.config.discovery else { return };
+        if candidacy.mandate.fits() {
+            let own = Standing::new(candidacy.priority, discovery.fingerprint, candidacy.mandate.key);
+            self.election = Some(Election::new(own));
             self.candidacy = Some(candidacy);
         }
+    }
+
+    /// Tells the member who was evicted, where this node knows it from elsewhere: it was the manager itself.
+    pub fn shut_out(&mut self, revocations: impl IntoIterator<Item = Revocation>) {
+        revocations.into_iter().for_each(|revocation| self.revocations.add(revocation));
+    }
+
+    /// Who was evicted from the group, as far as this member knows, ascending.
+    pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
+        self.revocations.all()
     }
 
     /// What the manager needs that this node becomes, after [`MemberEvent::Elected`]. What the member still had to say
     /// is lost, so its queues are drained before.
     pub fn into_promotion(self) -> Promotion {
-        Promotion { rng: self.rng.0, candidacy: self.candidacy, next_conn: self.exchange.next_conn() }
+        Promotion {
+            rng: self.rng.0,
+            candidacy: self.candidacy,
+            next_conn: self.exchange.next_conn(),
+            revocations: self.revocations.all().copied().collect(),
+        }
     }
 
     /// Begins to look for a manager. Called once by the application; more calls change nothing.
     pub fn join(&mut self, now: Instant) {
-        if self.membership.is_none() {
-            self.exchange.start(now);
+        if self.membership.is_none() && self.aim.is_none() {
+            self.look_for_manager(now);
         }
     }
 
@@ -150,9 +232,7 @@ impl Member {
     ///
     /// Data goes on until then. Without a membership it only stops the search, at whatever point that is.
     pub fn leave(&mut self, now: Instant) {
-        if let Some(close) = self.exchange.abandon() {
-            self.outbox.send(close);
-        }
+        self.stop_looking();
         if self.membership.is_none() || self.leaving.is_some() {
             return;
         }
@@ -181,120 +261,49 @@ impl Member {
         self.membership.as_ref().map(|membership| membership.path())
     }
 
-    fn on_datagram(&mut self, now: Instant, lane: Lane, from: IpAddr, bytes: &[u8]) -> Result<(), Rejected> {
-        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
-        let kind = Envelope::for_domain(bytes, &membership.grant().domain)?.kind;
+    fn on_datagram(
+        &mut self,
+        now: Instant,
+        lane: Lane,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        let kind = Envelope::for_group(bytes, self.config.group)?.kind;
         match (lane, kind) {
-            (Lane::Control, DatagramKind::KeyUpdate) => {
-                let effect = membership.on_key_update(now, from, bytes)?;
-                self.on_effect(now, effect);
-            }
-            (Lane::Control, DatagramKind::Alarm) => {
-                let effect = membership.on_alarm(now, from, bytes)?;
-                self.on_alarm_heard(now);
-                self.on_effect(now, effect);
-            }
-            (Lane::Unicast, DatagramKind::ToMember) => self.on_unicast(now, bytes)?,
-            _ => return Err(Rejected::NotForUs),
-        }
-        Ok(())
-    }
-
-    fn on_unicast(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
-        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
-        let message = ToMember::open(&membership.registration(), bytes)?;
-        match &*message {
-            ToMember::Resync(answer) => {
-                // An answer that was not asked for, or an old one come back.
-                if self.asked != Some(answer.nonce) {
-                    return Err(Rejected::OutOfPlace);
-                }
-                let effect = membership.on_resync(now, answer)?;
-                self.asked = None;
-                self.repair.on_answer();
-                self.on_effect(now, effect);
-            }
-            ToMember::LeaveTaken { nonce } => {
-                if self.leaving.is_none_or(|leaving| leaving.nonce != *nonce) {
-                    return Err(Rejected::OutOfPlace);
-                }
-                self.end(Ending::Left);
-            }
-            ToMember::Revocations { .. } => return Err(Rejected::OutOfPlace),
-        }
-        Ok(())
-    }
-
-    /// A verified alarm: the manager lives.
-    fn on_alarm_heard(&mut self, now: Instant) {
-        let Some(membership) = &self.membership else { return };
-        self.timers.set(Timer::Silence, now + membership.grant().timing.silence);
-        self.timers.stop(Timer::Hint);
-        self.exchange.stop_waiting();
-    }
-
-    /// Carries the outcome of a message on: events, repair, timers.
-    fn on_effect(&mut self, now: Instant, effect: Effect) {
-        let Some(membership) = &self.membership else { return };
-        // The data plane first: whoever hears that a state is held may rely on its key being in use.
-        if effect.ring {
-            self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
-        }
-        if let Some((state, hard)) = effect.installed {
-            self.outbox.tell(MemberEvent::Installed { state, hard });
-        }
-        match membership.missing() {
-            Some((wanted, _)) => {
-                self.repair.on_gap(now, wanted, &membership.grant().timing, &mut *self.rng.0)
-            }
-            None => self.repair.on_whole(),
-        }
-        self.set_cut_timer();
-    }
-
-    fn set_cut_timer(&mut self) {
-        match self.membership.as_ref().and_then(|membership| membership.next_cut()) {
-            Some(at) => self.timers.set(Timer::Cut, at),
-            None => self.timers.stop(Timer::Cut),
-        }
-    }
-
-    /// What a step of the registration led to.
-    fn on_progress(&mut self, now: Instant, progress: Progress, registrar: Option<SocketAddr>) {
-        match (progress, registrar) {
-            (Progress::Granted(admission), _) => {
-                self.outbox.tell(MemberEvent::Granted(place(&admission)));
-            }
-            (Progress::Admitted(admission), _) => self.begin(now, *admission),
-            (Progress::Refused(why), Some(registrar)) => {
-                self.outbox.tell(MemberEvent::Refused { registrar, why });
-                // Whoever is put out for good learns it here, from a certified manager, over TLS.
-                if why.is_final() && self.membership.is_some() {
-                    self.end(Ending::PutOut);
-                }
-            }
-            (Progress::Distrusted, Some(registrar)) => {
-                self.outbox.tell(MemberEvent::Distrusted { registrar })
-            }
-            (Progress::Unreachable(why), Some(registrar)) => {
-                self.outbox.tell(MemberEvent::Unreachable { registrar, why });
-            }
-            _ => {}
+            (Lane::Discovery, DatagramKind::Find) => self.on_find(now, from, bytes),
+            (Lane::Discovery, DatagramKind::Claim) => self.on_claim(now, bytes),
+            (Lane::Discovery, DatagramKind::Presence) => self.on_presence(now, bytes),
+            (Lane::Unicast, DatagramKind::Reply) => self.on_reply(now, from.ip(), bytes),
+            (Lane::Unicast, DatagramKind::Held) => self.on_held(now, bytes),
+            (Lane::Unicast, DatagramKind::ToMember) => self.on_unicast(now, bytes),
+            (Lane::Control, kind) => self.on_control(now, from, kind, bytes),
+            _ => Err(Rejected::NotForUs),
         }
     }
 
     /// The membership of an admission begins; one that stood before is over.
     fn begin(&mut self, now: Instant, admission: Admission) {
+        self.stop_looking();
         self.repair = Repair::new();
         self.leaving = None;
         self.asked = None;
         let membership = Box::new(Membership::new(admission, &self.config));
-        let timing = membership.grant().timing;
+        let grant = membership.grant();
+        for signed in &grant.revocations {
+            if membership.gate().is_genuine(signed) {
+                self.revocations.learn(grant.manager, signed, Origin::Granted);
+            }
+        }
+        let timing = grant.timing;
+        self.catch_up = Some(CatchUp::new(grant.domain, grant.manager));
         self.outbox.tell(MemberEvent::Admitted);
         self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
         self.membership = Some(membership);
+        self.last_alarm = now;
+        self.said_to_go_on = None;
         self.timers = Timers::new();
         self.timers.set(Timer::Silence, now + timing.silence);
+        self.timers.set(Timer::Hard, now + timing.t_hard);
         self.timers.set(Timer::Keepalive, now + jitter(&mut *self.rng.0, timing.alarm_interval));
     }
 
@@ -303,10 +312,11 @@ impl Member {
         let Some(membership) = self.membership.take() else { return };
         let grant = membership.grant();
         self.leaving = None;
+        self.catch_up = None;
         self.repair = Repair::new();
         self.timers = Timers::new();
         let empty =
-            data::KeyRing::empty(grant.domain.suite, grant.domain.group, grant.domain.subgroup, grant.sender);
+            KeyRing::empty(grant.domain.suite, grant.domain.group, grant.domain.subgroup, grant.sender);
         self.outbox.tell(MemberEvent::KeyRing(empty));
         self.outbox.tell(MemberEvent::Ended(how));
     }
@@ -324,29 +334,13 @@ impl Member {
                 let held = self.held();
                 self.send_unicast(ToManager::Keepalive { counter: now.micros(), held });
             }
-            Timer::Silence => {
-                self.outbox.tell(MemberEvent::ManagerSilent);
-                self.look_again(now, timing.silence);
-            }
+            Timer::Silence => self.on_silence(now),
+            Timer::LookAgain => self.look_again(now, timing.silence),
+            Timer::Hard => self.on_orphaned(now),
             Timer::Leave => self.ask_to_leave(now),
             Timer::Cut => self.on_cut(now),
             Timer::Hint => self.ask_resync(now),
         }
-    }
-
-    /// Registers again within `most`, unless this node is on its way out.
-    fn look_again(&mut self, now: Instant, most: Duration) {
-        if self.leaving.is_none() {
-            self.exchange.start(now + jitter(&mut *self.rng.0, most));
-        }
-    }
-
-    fn on_cut(&mut self, now: Instant) {
-        let Some(membership) = &mut self.membership else { return };
-        if membership.expire(now) {
-            self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
-        }
-        self.set_cut_timer();
     }
 
     fn ask_to_leave(&mut self, now: Instant) {
@@ -361,69 +355,14 @@ impl Member {
         self.send_unicast(ToManager::Leave { nonce });
     }
 
-    fn ask_resync(&mut self, now: Instant) {
-        let (nonce, held) = (now.micros(), self.held());
-        self.asked = Some(nonce);
-        self.send_unicast(ToManager::Resync { nonce, held });
-    }
-
-    fn on_repair_due(&mut self, now: Instant) {
-        let Some(membership) = &self.membership else { return };
-        let timing = membership.grant().timing;
-        match self.repair.on_due(now, &timing, &mut *self.rng.0) {
-            Some(Ask::Nak) => self.send_nak(),
-            Some(Ask::Resync) => self.ask_resync(now),
-            Some(Ask::Rejoin) => {
-                self.ask_resync(now);
-                self.look_again(now, timing.alarm_interval);
-            }
-            None => {}
-        }
-    }
-
-    fn send_nak(&mut self) {
-        let Some(membership) = &self.membership else { return };
-        let Some((wanted, held)) = membership.missing() else { return };
-        let Some(prefilter) = membership.prefilter(held) else { return };
-        let grant = membership.grant();
-        let nak = Nak {
-            wanted,
-            held,
-            reg_no: grant.reg_no,
-            block: ANY_BLOCK,
-            missing: ALL_MISSING,
-            nonce: self.rng.0.next_u64(),
-        };
-        let bytes = nak.encode(&grant.domain, prefilter);
-        self.outbox.send(Transmit::Multicast { to: grant.control, ttl: grant.ttl, bytes });
-    }
-
     fn send_unicast(&mut self, message: ToManager) {
         let Some(membership) = &self.membership else { return };
         let bytes = message.seal(&membership.registration(), &mut *self.rng.0);
-        self.outbox.send(Transmit::Unicast { to: membership.grant().manager_address, bytes });
+        self.outbox.send(Transmit::Unicast { to: membership.manager_address(), bytes });
     }
 
-    fn on_opened(&mut self, conn: ConnId, peer: Peer) -> Result<(), Rejected> {
-        let transmit = self.exchange.on_opened(conn, peer, &self.config)?;
-        self.outbox.send(transmit);
-        Ok(())
-    }
-
-    fn on_frame(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> Result<(), Rejected> {
-        let registrar = self.exchange.registrar(&self.config);
-        let (transmits, progress) =
-            self.exchange.on_frame(now, conn, bytes, &self.config, &mut *self.rng.0)?;
+    fn send_all(&mut self, transmits: impl IntoIterator<Item = Transmit>) {
         transmits.into_iter().for_each(|transmit| self.outbox.send(transmit));
-        self.on_progress(now, progress, registrar);
-        Ok(())
-    }
-
-    fn on_closed(&mut self, now: Instant, conn: ConnId, why: CloseReason) -> Result<(), Rejected> {
-        let registrar = self.exchange.registrar(&self.config);
-        let progress = self.exchange.on_closed(now, conn, why, &mut *self.rng.0)?;
-        self.on_progress(now, progress, registrar);
-        Ok(())
     }
 
     /// Data came under a key that is not in the ring: if no alarm explains it soon, ask.
@@ -431,6 +370,10 @@ impl Member {
         let membership = self.membership.as_ref().ok_or(Rejected::NotForUs)?;
         self.timers.set_earlier(Timer::Hint, now + membership.grant().timing.alarm_interval * 2);
         Ok(())
+    }
+
+    fn is_elected(&self) -> bool {
+        self.election.as_ref().is_some_and(Election::is_won)
     }
 }
 
@@ -447,9 +390,12 @@ impl Machine for Member {
         if self.outbox.is_full() {
             return Err(Rejected::Busy);
         }
+        if self.is_elected() {
+            return Err(Rejected::NotForUs);
+        }
         match input {
-            Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from.ip(), bytes),
-            Input::Opened { conn, peer } => self.on_opened(conn, peer),
+            Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from, bytes),
+            Input::Opened { conn, peer } => self.on_opened(now, conn, peer),
             Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
             Input::Closed { conn, why } => self.on_closed(now, conn, why),
             Input::Hint(_) => self.on_hint(now),
@@ -459,17 +405,28 @@ impl Machine for Member {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         while let Some(timer) = self.timers.expired(now) {
             self.on_timer(now, timer);
         }
-        if self.repair.due().is_some_and(|due| due <= now) {
+        if due(self.repair.due()) {
             self.on_repair_due(now);
         }
-        if self.exchange.due().is_some_and(|due| due <= now) {
-            let registrar = self.exchange.registrar(&self.config);
-            let (transmit, progress) = self.exchange.on_due(now, &self.config, &mut *self.rng.0);
-            transmit.into_iter().for_each(|transmit| self.outbox.send(transmit));
-            self.on_progress(now, progress, registrar);
+        if due(self.catch_up.as_ref().and_then(CatchUp::due)) {
+            self.on_catch_up_due(now);
+        }
+        if due(self.witness.due()) {
+            let answers = self.witness.on_due(now);
+            self.send_all(answers);
+        }
+        if due(self.search.due()) {
+            self.on_search_due(now);
+        }
+        if due(self.exchange.due(&self.candidates)) {
+            self.on_exchange_due(now);
+        }
+        if due(self.election.as_ref().and_then(Election::due)) {
+            self.on_election_due(now);
         }
     }
 
@@ -486,19 +443,15 @@ impl Machine for Member {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.repair.due(), self.exchange.due()].into_iter().flatten().min()
-    }
-}
-
-fn place(admission: &Admission) -> Place {
-    let grant = &admission.grant;
-    Place {
-        subgroup: grant.domain.subgroup,
-        reg_no: grant.reg_no,
-        sender: grant.sender,
-        manager: admission.manager.clone(),
-        control: grant.control,
-        data: grant.data,
-        ttl: grant.ttl,
+        let deadlines = [
+            self.timers.next(),
+            self.repair.due(),
+            self.catch_up.as_ref().and_then(CatchUp::due),
+            self.witness.due(),
+            self.search.due(),
+            self.exchange.due(&self.candidates),
+            self.election.as_ref().and_then(Election::due),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 }

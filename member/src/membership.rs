@@ -1,14 +1,14 @@
 //! One standing registration: the key path, the gate, the schedule of keys, and what is missing.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crypto::Secret;
 use data::KeyRing;
 use keytree::{KeyPath, PathError, RekeyView};
 use protocol::{
-    Alarm, Domain, Epoch, Gate, Grant, Instant, Registration, RegistrationKeys, Rejected, ResyncAnswer,
-    StateId, UpdatePacket, Verified,
+    Alarm, Domain, Epoch, Farewell, Gate, Grant, Instant, Question, Registration, RegistrationKeys, Rejected,
+    ResyncAnswer, SignedRevocation, StateId, UpdatePacket, Verified,
 };
 
 use crate::activation::Activation;
@@ -23,9 +23,19 @@ const MAX_PENDING: usize = 16;
 pub(crate) struct Membership {
     grant: Grant,
     keys: RegistrationKeys,
+    /// Where it registered.
+    registrar: SocketAddr,
+    /// Where the manager takes unicast. A manager that was started again may have another port than when it granted.
+    manager_address: SocketAddr,
     path: KeyPath,
     gate: Gate,
     activation: Activation,
+    /// The start of the manager that is followed.
+    start: StateId,
+    /// The newest alarm verified, and its datagram, to be shown to the manager that comes back.
+    newest_alarm: Option<(StateId, u64, Vec<u8>)>,
+    /// The height of the key tree by the newest alarm.
+    height: u8,
     /// The newest state any signed message has named.
     known: StateId,
     /// The newest state ever held; before the first one, the state of the grant. It stays where it is when a cut takes
@@ -44,13 +54,13 @@ pub(crate) struct Effect {
     pub(crate) ring: bool,
     /// A new state is held; whether it came by an eviction.
     pub(crate) installed: Option<(StateId, bool)>,
-    /// An update is missing.
-    pub(crate) gap: bool,
+    /// The manager was started again: the first state of its new start that was seen.
+    pub(crate) restarted: Option<StateId>,
 }
 
 impl Membership {
     pub(crate) fn new(admission: Admission, config: &MemberConfig) -> Self {
-        let Admission { grant, keys, .. } = admission;
+        let Admission { grant, keys, registrar, .. } = admission;
         let path = KeyPath::new(
             grant.domain.suite,
             grant.tree,
@@ -67,13 +77,48 @@ impl Membership {
             std::sync::Arc::clone(&config.verifier),
         );
         let activation = Activation::new(grant.domain, grant.sender, grant.timing);
-        let (known, reached) = (grant.state, grant.state);
-        let pending = BTreeMap::new();
-        Self { grant, keys, path, gate, activation, known, reached, pending, not_cut_at: None }
+        Self {
+            registrar,
+            manager_address: grant.manager_address,
+            start: grant.state,
+            known: grant.state,
+            reached: grant.state,
+            grant,
+            keys,
+            path,
+            gate,
+            activation,
+            newest_alarm: None,
+            height: 0,
+            pending: BTreeMap::new(),
+            not_cut_at: None,
+        }
     }
 
     pub(crate) const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    pub(crate) const fn registrar(&self) -> SocketAddr {
+        self.registrar
+    }
+
+    pub(crate) const fn manager_address(&self) -> SocketAddr {
+        self.manager_address
+    }
+
+    pub(crate) const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The datagram of the newest alarm verified.
+    pub(crate) fn newest_alarm(&self) -> Option<&[u8]> {
+        self.newest_alarm.as_ref().map(|(.., datagram)| datagram.as_slice())
+    }
+
+    /// Leaves of the key tree, taken or not: an upper bound of the number of members.
+    pub(crate) fn leaves(&self) -> u64 {
+        u64::from(self.grant.degree.get()).saturating_pow(u32::from(self.height))
     }
 
     pub(crate) const fn path(&self) -> &KeyPath {
@@ -121,15 +166,13 @@ impl Membership {
     pub(crate) fn on_key_update(
         &mut self,
         now: Instant,
-        from: IpAddr,
+        from: SocketAddr,
         datagram: &[u8],
     ) -> Result<Effect, Rejected> {
-        let packet = self.gate.key_update(now, from, Some(self.reached.epoch), datagram)?;
+        let packet = self.gate.key_update(now, from.ip(), Some(self.reached.epoch), datagram)?;
         let header = &packet.header;
-        let mut effect = Effect {
-            ring: self.activation.sight(now, header.state, header.hard, header.activation),
-            ..Effect::default()
-        };
+        let mut effect = self.follow(header.state, from);
+        effect.ring = self.activation.sight(now, header.state, header.hard, header.activation);
         self.known = self.known.max(header.state);
         if header.serves(self.grant.reg_no) {
             self.pending.insert(header.state.epoch, packet);
@@ -141,7 +184,6 @@ impl Membership {
             effect.installed = Some((packet.header.state, packet.header.hard));
             effect.ring = true;
         }
-        effect.gap = self.missing().is_some();
         Ok(effect)
     }
 
@@ -149,54 +191,114 @@ impl Membership {
     pub(crate) fn on_alarm(
         &mut self,
         now: Instant,
-        from: IpAddr,
+        from: SocketAddr,
         datagram: &[u8],
-    ) -> Result<Effect, Rejected> {
-        let alarm = self.gate.alarm(now, from, datagram)?;
-        let mut effect = self.note_alarm(now, &alarm);
+    ) -> Result<(Verified<Alarm>, Effect), Rejected> {
+        let alarm = self.gate.alarm(now, from.ip(), datagram)?;
+        let mut effect = self.follow(alarm.state, from);
+        effect.ring = self.note_alarm(now, &alarm, datagram);
         if self.reached < alarm.state && self.step_to(&Named::from(&*alarm)) {
             effect.installed = Some((alarm.state, alarm.hard));
             effect.ring = true;
         }
-        effect.gap = self.missing().is_some();
-        Ok(effect)
+        Ok((alarm, effect))
     }
 
     /// The manager answered a resync request. Installed only if the alarm in it verifies and the path reproduces its
-    /// key check; else nothing changes.
+    /// key check; else nothing changes, but that a later start the alarm is signed by is followed.
     pub(crate) fn on_resync(&mut self, now: Instant, answer: &ResyncAnswer) -> Result<Effect, Rejected> {
         let alarm = self.gate.enclosed_alarm(&answer.alarm)?;
+        let mut effect = self.follow(alarm.state, self.manager_address);
+        let stays = |effect: Effect, why| if effect.restarted.is_some() { Ok(effect) } else { Err(why) };
         if self.reached >= alarm.state {
-            return Err(Rejected::Stale);
+            return stays(effect, Rejected::Stale);
         }
         if answer.path.is_empty() {
-            let effect = self.note_alarm(now, &alarm);
+            effect.ring = self.note_alarm(now, &alarm, &answer.alarm);
             self.not_cut_at = Some(alarm.state);
             return Ok(effect);
         }
-        let mut path = self.path.clone();
-        path.install(alarm.height, alarm.state.epoch, answer.path.clone())
-            .map_err(|_| Rejected::NotAuthentic)?;
-        let root = path.root().ok_or(Rejected::NotAuthentic)?;
-        if root.0 != alarm.root || !self.checks(root.1, alarm.state, &alarm.key_check) {
-            return Err(Rejected::NotAuthentic);
-        }
-        let mut effect = self.note_alarm(now, &alarm);
+        let Some(path) = self.path_of(answer, &alarm) else { return stays(effect, Rejected::NotAuthentic) };
+        self.note_alarm(now, &alarm, &answer.alarm);
         self.path = path;
         self.hold(alarm.state);
         effect.ring = true;
         effect.installed = Some((alarm.state, alarm.hard));
         self.install_pending(&mut effect);
-        effect.gap = self.missing().is_some();
         Ok(effect)
     }
 
-    /// What every signed alarm tells, whether or not its state can be reached.
-    fn note_alarm(&mut self, now: Instant, alarm: &Verified<Alarm>) -> Effect {
-        let sighted = self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
+    /// A starting manager's question.
+    pub(crate) fn on_question(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Question>, Rejected> {
+        self.gate.question(now, from, datagram)
+    }
+
+    /// The manager gives way.
+    pub(crate) fn on_farewell(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Farewell>, Rejected> {
+        self.gate.farewell(now, from, datagram)
+    }
+
+    /// Revocations were multicast; `known` says which ones the member holds.
+    pub(crate) fn on_revocations(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        known: impl Fn(&SignedRevocation) -> bool,
+        datagram: &[u8],
+    ) -> Result<Verified<Vec<SignedRevocation>>, Rejected> {
+        self.gate.revocations(now, from, known, datagram)
+    }
+
+    /// The gate verified a message of `state`. Of a later start than the one followed: everything of the tree but the
+    /// leaf means other keys from here on. The group keys stay until their time is over, so nobody falls silent.
+    fn follow(&mut self, state: StateId, from: SocketAddr) -> Effect {
+        if !state.same_start(self.grant.state) {
+            self.manager_address = from;
+        }
+        if state.same_start(self.start) {
+            return Effect::default();
+        }
+        self.start = state;
+        self.path.forget();
+        self.pending.clear();
+        self.not_cut_at = None;
+        self.reached = state.at(Epoch(0));
+        self.known = self.known.max(self.reached);
+        Effect { restarted: Some(state), ..Effect::default() }
+    }
+
+    /// The path in a resync answer, if it leads to the key its alarm names.
+    fn path_of(&self, answer: &ResyncAnswer, alarm: &Alarm) -> Option<KeyPath> {
+        let mut path = self.path.clone();
+        path.install(alarm.height, alarm.state.epoch, answer.path.clone()).ok()?;
+        let (version, root) = path.root()?;
+        let fits = version == alarm.root && self.checks(root, alarm.state, &alarm.key_check);
+        fits.then_some(path)
+    }
+
+    /// What every signed alarm tells, whether or not its state can be reached. Returns whether the key ring changed.
+    fn note_alarm(&mut self, now: Instant, alarm: &Alarm, datagram: &[u8]) -> bool {
+        // At epoch 0 there is no key to switch to.
+        let sighted = alarm.state.epoch > Epoch(0)
+            && self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
         let cut = self.activation.cut_below(alarm.state, alarm.oldest);
         self.known = self.known.max(alarm.state);
-        Effect { ring: sighted || cut, ..Effect::default() }
+        let place = (alarm.state, alarm.counter);
+        if self.newest_alarm.as_ref().is_none_or(|(state, counter, _)| place > (*state, *counter)) {
+            self.newest_alarm = Some((alarm.state, alarm.counter, datagram.to_vec()));
+            self.height = alarm.height;
+        }
+        sighted || cut
     }
 
     /// Applies the pending updates that can be applied, in order. One that cannot holds no later one up: a joiner

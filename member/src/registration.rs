@@ -1,37 +1,48 @@
-//! The member's side of registration (GSM 3.2): which registrar is tried, and how far the exchange is.
+//! The member's side of registration (GSM 3.2): connections to several registrars, and the exchange with one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crypto::constant_time_eq;
+use crypto::{PublicKey, constant_time_eq};
+use protocol::limits::{ATTEMPT_DEADLINE, ATTEMPT_STAGGER, MAX_ATTEMPTS};
 use protocol::{
     CloseReason, Confirm, ConnId, Frame, Grant, Instant, Join, JoinRole, Peer, Refusal, RegistrationKeys,
-    Rejected, Role, Transmit, confirmation,
+    Rejected, Role, SubgroupId, Transmit, confirmation,
 };
 use rand_core::CryptoRng;
 
+use crate::candidates::Candidates;
 use crate::config::MemberConfig;
 
-/// The whole exchange with one registrar, TLS included, takes no longer; else the next one is tried.
-const EXCHANGE_DEADLINE: Duration = Duration::from_secs(6);
-/// The wait before the first new try; it doubles with each failure in a row, up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait between tries while nobody answers.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// The wait after a reason that only an operator can change.
-const FINAL_WAIT: Duration = Duration::from_secs(60);
+/// From JOIN to the manager's next word, and from CONFIRM to the one that the join is durable; else another one is
+/// tried.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A connection that is being set up.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    conn: ConnId,
+    to: SocketAddr,
+    deadline: Instant,
+}
+
+/// The one registrar that was asked.
+#[derive(Debug)]
+struct Exchange {
+    conn: ConnId,
+    to: SocketAddr,
+    deadline: Instant,
+    peer: Peer,
+    stage: Stage,
+}
 
 /// How far the exchange is.
 #[derive(Debug)]
 enum Stage {
-    /// Nobody is asked; the next try is at `retry`, if the member wants in at all.
-    Idle,
-    /// TLS is being set up.
-    Connecting(ConnId),
     /// JOIN is sent.
-    Asked { conn: ConnId, join: Join, peer: Peer },
+    Asked(Join),
     /// GRANT is accepted and CONFIRM sent.
-    Confirmed { conn: ConnId, peer: Peer, admission: Box<Admission> },
+    Confirmed(Box<Admission>),
 }
 
 /// A place in a subgroup that both sides have confirmed.
@@ -40,6 +51,8 @@ pub(crate) struct Admission {
     pub(crate) grant: Grant,
     pub(crate) keys: RegistrationKeys,
     pub(crate) manager: String,
+    /// Where it was asked for.
+    pub(crate) registrar: SocketAddr,
 }
 
 /// What a step of the exchange led to.
@@ -52,101 +65,147 @@ pub(crate) enum Progress {
     /// The manager made the join durable.
     Admitted(Box<Admission>),
     /// It said no.
-    Refused(Refusal),
+    Refused(SocketAddr, Refusal),
     /// It broke the protocol or its own word.
-    Distrusted,
-    /// It could not be reached.
-    Unreachable(CloseReason),
+    Distrusted(SocketAddr),
+    /// It could not be reached, or it is not whom to ask.
+    Unreachable(SocketAddr, CloseReason),
+    /// It is the manager that the member has, and the member looked for another one.
+    OldPlace(SocketAddr),
 }
 
-/// Looks for a manager and registers with it.
+/// Where a new registration must not lead: to this subgroup under this manager key, where the member is.
+pub(crate) type Avoid = Option<(SubgroupId, PublicKey)>;
+
+/// Registers with one of several candidates (attacks A1, A2).
+///
+/// Connections are begun one after the other and stand in parallel. JOIN goes to the first that opens, for TLS has found
+/// a manager there; the others are closed and stay candidates. Nothing is sent to anybody else.
 #[derive(Debug)]
 pub(crate) struct RegistrationExchange {
-    stage: Stage,
-    /// When the exchange under way is given up, or the next one begins.
-    due: Option<Instant>,
-    candidate: usize,
-    failures: u32,
+    /// Whether the node wants in, and from when on the next connection may be begun.
+    from: Option<Instant>,
+    /// Whether that is only to give the connections before time to open.
+    staggered: bool,
+    attempts: Vec<Attempt>,
+    exchange: Option<Exchange>,
     next_conn: u64,
 }
 
 impl RegistrationExchange {
-    pub(crate) const fn new() -> Self {
-        Self::numbered_from(1)
-    }
-
     pub(crate) const fn numbered_from(next_conn: u64) -> Self {
-        Self { stage: Stage::Idle, due: None, candidate: 0, failures: 0, next_conn }
+        Self { from: None, staggered: false, attempts: Vec::new(), exchange: None, next_conn }
     }
 
     pub(crate) const fn next_conn(&self) -> u64 {
         self.next_conn
     }
 
-    /// Begins to look for a manager at `at`, unless it is already looking.
+    /// Begins to try candidates at `at`, unless it has begun.
     pub(crate) fn start(&mut self, at: Instant) {
-        if matches!(self.stage, Stage::Idle) && self.due.is_none() {
-            self.due = Some(at);
+        if self.from.is_none() {
+            self.rest(at);
         }
     }
 
-    /// Stops looking, if no exchange is under way.
-    pub(crate) fn stop_waiting(&mut self) {
-        if matches!(self.stage, Stage::Idle) {
-            self.due = None;
+    /// Tries nobody before `at`.
+    pub(crate) const fn rest(&mut self, at: Instant) {
+        (self.from, self.staggered) = (Some(at), false);
+    }
+
+    /// Whether a manager was asked and has not said its last word.
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// Whether anybody is being tried.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.exchange.is_some() || !self.attempts.is_empty()
+    }
+
+    /// The node does not want in any more, for the manager it has is back: ends everything but an exchange that is
+    /// confirmed, whose manager may have taken the node in by now.
+    pub(crate) fn give_up(&mut self) -> Vec<Transmit> {
+        self.from = None;
+        let mut closes = self.close_attempts();
+        if let Some(exchange) = self.exchange.take_if(|exchange| matches!(exchange.stage, Stage::Asked(_))) {
+            closes.push(Transmit::Close { conn: exchange.conn });
         }
+        closes
     }
 
-    /// The node does not want in any more: ends an exchange under way.
-    pub(crate) fn abandon(&mut self) -> Option<Transmit> {
-        let conn = self.conn();
-        self.stage = Stage::Idle;
-        self.due = None;
-        conn.map(|conn| Transmit::Close { conn })
+    /// The node does not want in any more, whatever is under way.
+    pub(crate) fn abandon(&mut self) -> Vec<Transmit> {
+        self.from = None;
+        let mut closes = self.close_attempts();
+        closes.extend(self.exchange.take().map(|exchange| Transmit::Close { conn: exchange.conn }));
+        closes
     }
 
-    pub(crate) const fn due(&self) -> Option<Instant> {
-        self.due
+    /// The next instant at which [`RegistrationExchange::on_due`] has something to do.
+    pub(crate) fn due(&self, candidates: &Candidates) -> Option<Instant> {
+        let deadlines = self.attempts.iter().map(|attempt| attempt.deadline);
+        let asked = self.exchange.as_ref().map(|exchange| exchange.deadline);
+        let next = self
+            .from
+            .filter(|_| self.has_room())
+            .and_then(|from| candidates.next_due(|to| self.tries(to)).map(|ready| ready.max(from)));
+        deadlines.chain(asked).chain(next).min()
     }
 
-    /// The registrar tried last.
-    pub(crate) fn registrar(&self, config: &MemberConfig) -> Option<SocketAddr> {
-        let place = self.candidate.checked_rem(config.registrars.len())?;
-        config.registrars.get(place).copied()
-    }
-
-    /// Called when `due` has come: opens the next connection, or gives up the one under way.
+    /// Gives up what takes too long, and begins the next connection if it is time.
     pub(crate) fn on_due(
         &mut self,
         now: Instant,
-        config: &MemberConfig,
+        candidates: &mut Candidates,
         rng: &mut dyn CryptoRng,
-    ) -> (Option<Transmit>, Progress) {
-        self.due = None;
-        let Some(to) = self.registrar(config) else { return (None, Progress::Going) };
-        if let Some(conn) = self.conn() {
-            self.fail(now, None, rng);
-            return (Some(Transmit::Close { conn }), Progress::Unreachable(CloseReason::TimedOut));
+    ) -> (Vec<Transmit>, Vec<Progress>) {
+        let late = |deadline: Instant| deadline <= now;
+        let asked = self.exchange.take_if(|exchange| late(exchange.deadline));
+        let mut gone: Vec<_> = asked.map(|exchange| (exchange.conn, exchange.to)).into_iter().collect();
+        gone.extend(
+            self.attempts.extract_if(.., |attempt| late(attempt.deadline)).map(|late| (late.conn, late.to)),
+        );
+        let (mut transmits, mut progress) = (Vec::new(), Vec::new());
+        for (conn, to) in gone {
+            candidates.failed(now, to, rng);
+            transmits.push(Transmit::Close { conn });
+            progress.push(Progress::Unreachable(to, CloseReason::TimedOut));
         }
-        let conn = ConnId(self.next_conn);
-        self.next_conn += 2;
-        self.stage = Stage::Connecting(conn);
-        self.due = Some(now + EXCHANGE_DEADLINE);
-        (Some(Transmit::Open { conn, to, expect: Role::Manager }), Progress::Going)
+        if self.has_room()
+            && self.from.is_some_and(|from| from <= now)
+            && let Some(to) = candidates.next(now, |to| self.tries(to))
+        {
+            let conn = ConnId(self.next_conn);
+            self.next_conn += 2;
+            self.attempts.push(Attempt { conn, to, deadline: now + ATTEMPT_DEADLINE });
+            (self.from, self.staggered) = (Some(now + ATTEMPT_STAGGER), true);
+            transmits.push(Transmit::Open { conn, to, expect: Role::Manager });
+        }
+        (transmits, progress)
     }
 
-    /// TLS stands and the peer is certified as manager: ask.
+    /// TLS stands and the peer is certified as manager: ask it, unless another one is asked already.
+    ///
+    /// `shut_out` says that the group has revoked the peer; it learns nothing then.
     pub(crate) fn on_opened(
         &mut self,
-        conn: ConnId,
-        peer: Peer,
+        now: Instant,
+        (conn, peer): (ConnId, Peer),
         config: &MemberConfig,
-    ) -> Result<Transmit, Rejected> {
-        if !matches!(self.stage, Stage::Connecting(current) if current == conn) {
-            return Err(Rejected::UnknownConnection);
-        }
+        shut_out: bool,
+    ) -> Result<(Vec<Transmit>, Progress), Rejected> {
+        let at = self.attempt(conn).ok_or(Rejected::UnknownConnection)?;
         if !peer.roles.manager {
             return Err(Rejected::NotAuthentic);
+        }
+        let Attempt { to, .. } = self.attempts.remove(at);
+        if shut_out {
+            let why = CloseReason::Refused("it was evicted from the group".into());
+            return Ok((vec![Transmit::Close { conn }], Progress::Unreachable(to, why)));
+        }
+        if self.exchange.is_some() {
+            return Ok((vec![Transmit::Close { conn }], Progress::Going));
         }
         let join = Join {
             group: config.group,
@@ -154,8 +213,11 @@ impl RegistrationExchange {
             signing: config.signing,
             exchange: config.exchange,
         };
-        self.stage = Stage::Asked { conn, join, peer };
-        Ok(Transmit::Frame { conn, bytes: Frame::Join(join).encode() })
+        let mut transmits = self.close_attempts();
+        transmits.push(Transmit::Frame { conn, bytes: Frame::Join(join).encode() });
+        let deadline = now + ANSWER_DEADLINE;
+        self.exchange = Some(Exchange { conn, to, deadline, peer, stage: Stage::Asked(join) });
+        Ok((transmits, Progress::Going))
     }
 
     /// A frame came on `conn`.
@@ -165,44 +227,52 @@ impl RegistrationExchange {
         conn: ConnId,
         bytes: &[u8],
         config: &MemberConfig,
-        rng: &mut dyn CryptoRng,
+        avoid: Avoid,
     ) -> Result<(Vec<Transmit>, Progress), Rejected> {
-        if self.conn() != Some(conn) {
-            return Err(Rejected::UnknownConnection);
+        if self.attempt(conn).is_some() {
+            return Err(Rejected::OutOfPlace);
         }
-        let frame = Frame::decode(bytes, self.peer().ok_or(Rejected::OutOfPlace)?)?;
-        match (frame.into_inner(), &self.stage) {
-            (Frame::Refused(why), Stage::Asked { .. } | Stage::Confirmed { .. }) => {
-                self.fail(now, Some(why), rng);
-                Ok((vec![Transmit::Close { conn }], Progress::Refused(why)))
+        let exchange = self.exchange.as_ref().filter(|exchange| exchange.conn == conn);
+        let exchange = exchange.ok_or(Rejected::UnknownConnection)?;
+        let frame = Frame::decode(bytes, &exchange.peer)?;
+        match (frame.into_inner(), &exchange.stage) {
+            (Frame::Refused(why), _) => {
+                let to = exchange.to;
+                self.exchange = None;
+                Ok((vec![Transmit::Close { conn }], Progress::Refused(to, why)))
             }
-            (Frame::Grant(grant, confirm), Stage::Asked { .. }) => {
-                Ok(self.on_grant(now, *grant, confirm, config, rng))
+            (Frame::Grant(grant, confirm), Stage::Asked(join)) => {
+                let join = *join;
+                Ok(self.on_grant(now, *grant, confirm, join, config, avoid))
             }
-            (Frame::Admitted, Stage::Confirmed { admission, .. }) => {
+            (Frame::Admitted, Stage::Confirmed(admission)) => {
                 let admission = admission.clone();
-                self.stage = Stage::Idle;
-                self.due = None;
-                self.failures = 0;
+                self.exchange = None;
+                self.from = None;
                 Ok((vec![Transmit::Close { conn }], Progress::Admitted(admission)))
             }
             _ => Err(Rejected::OutOfPlace),
         }
     }
 
-    /// The connection is gone. Between ADMITTED and our own close that is in order.
+    /// The connection is gone. Between ADMITTED and our own close that is in order. Nobody is left to wait for if it was
+    /// the only one.
     pub(crate) fn on_closed(
         &mut self,
         now: Instant,
         conn: ConnId,
         why: CloseReason,
-        rng: &mut dyn CryptoRng,
     ) -> Result<Progress, Rejected> {
-        if self.conn() != Some(conn) {
-            return Err(Rejected::UnknownConnection);
+        let to = if let Some(at) = self.attempt(conn) {
+            self.attempts.remove(at).to
+        } else {
+            let exchange = self.exchange.take_if(|exchange| exchange.conn == conn);
+            exchange.ok_or(Rejected::UnknownConnection)?.to
+        };
+        if self.staggered && self.attempts.is_empty() {
+            self.from = self.from.map(|from| from.min(now));
         }
-        self.fail(now, None, rng);
-        Ok(Progress::Unreachable(why))
+        Ok(Progress::Unreachable(to, why))
     }
 
     fn on_grant(
@@ -210,55 +280,46 @@ impl RegistrationExchange {
         now: Instant,
         grant: Grant,
         confirm: Confirm,
+        join: Join,
         config: &MemberConfig,
-        rng: &mut dyn CryptoRng,
+        avoid: Avoid,
     ) -> (Vec<Transmit>, Progress) {
-        let Stage::Asked { conn, join, peer } = std::mem::replace(&mut self.stage, Stage::Idle) else {
-            return (Vec::new(), Progress::Going);
-        };
-        let keys = grant.domain.registration(&peer.channel, grant.state.inst, grant.reg_no);
+        let Some(mut exchange) = self.exchange.take() else { return (Vec::new(), Progress::Going) };
+        let Exchange { conn, to, .. } = exchange;
+        let keys = grant.domain.registration(&exchange.peer.channel, grant.state.inst, grant.reg_no);
         if !trustworthy(&grant, &confirm, &join, &keys, config) {
-            self.fail(now, None, rng);
-            return (vec![Transmit::Close { conn }], Progress::Distrusted);
+            return (vec![Transmit::Close { conn }], Progress::Distrusted(to));
+        }
+        if avoid == Some((grant.domain.subgroup, grant.manager)) {
+            return (vec![Transmit::Close { conn }], Progress::OldPlace(to));
         }
         let mac = confirmation(grant.domain.suite, &keys.confirm_member, &join, &grant);
-        let manager = peer.identity.clone();
-        let admission = Box::new(Admission { grant, keys, manager });
-        self.stage = Stage::Confirmed { conn, peer, admission: admission.clone() };
+        let manager = exchange.peer.identity.clone();
+        let admission = Box::new(Admission { grant, keys, manager, registrar: to });
+        exchange.stage = Stage::Confirmed(admission.clone());
+        exchange.deadline = now + ANSWER_DEADLINE;
+        self.exchange = Some(exchange);
         (
             vec![Transmit::Frame { conn, bytes: Frame::Confirm(Confirm { mac }).encode() }],
             Progress::Granted(admission),
         )
     }
 
-    const fn conn(&self) -> Option<ConnId> {
-        match &self.stage {
-            Stage::Idle => None,
-            Stage::Connecting(conn) | Stage::Asked { conn, .. } | Stage::Confirmed { conn, .. } => {
-                Some(*conn)
-            }
-        }
+    fn has_room(&self) -> bool {
+        self.exchange.is_none() && self.attempts.len() < MAX_ATTEMPTS
     }
 
-    const fn peer(&self) -> Option<&Peer> {
-        match &self.stage {
-            Stage::Idle | Stage::Connecting(_) => None,
-            Stage::Asked { peer, .. } | Stage::Confirmed { peer, .. } => Some(peer),
-        }
+    fn tries(&self, to: SocketAddr) -> bool {
+        self.attempts.iter().any(|attempt| attempt.to == to)
+            || self.exchange.as_ref().is_some_and(|exchange| exchange.to == to)
     }
 
-    /// Goes on to the next registrar after a wait that is random, so that members that lost their manager together do
-    /// not come back together (RFC 4046, synchronized requests).
-    fn fail(&mut self, now: Instant, why: Option<Refusal>, rng: &mut dyn CryptoRng) {
-        self.stage = Stage::Idle;
-        self.candidate = self.candidate.wrapping_add(1);
-        self.failures = self.failures.saturating_add(1);
-        let doubled = FIRST_WAIT * (1 << self.failures.min(6).saturating_sub(1));
-        let wait = match why {
-            Some(reason) if reason.is_final() => FINAL_WAIT,
-            _ => doubled.min(LONGEST_WAIT),
-        };
-        self.due = Some(now + wait / 2 + jitter(rng, wait / 2));
+    fn attempt(&self, conn: ConnId) -> Option<usize> {
+        self.attempts.iter().position(|attempt| attempt.conn == conn)
+    }
+
+    fn close_attempts(&mut self) -> Vec<Transmit> {
+        self.attempts.drain(..).map(|attempt| Transmit::Close { conn: attempt.conn }).collect()
     }
 }
 

@@ -41,15 +41,27 @@ impl Repair {
 
     /// The update to `wanted` is missing. The first NAK waits a random time, so that the members that lost the same
     /// packet do not all ask at once.
-    pub(crate) fn on_gap(&mut self, now: Instant, wanted: StateId, timing: &Timing, rng: &mut dyn CryptoRng) {
+    ///
+    /// `nakable` says whether there is a key for a NAK's MAC. There is none for a manager that was just started again:
+    /// then the member asks by unicast at once, after a time in which the rest of the update may still arrive.
+    pub(crate) fn on_gap(
+        &mut self,
+        now: Instant,
+        (wanted, nakable): (StateId, bool),
+        timing: &Timing,
+        rng: &mut dyn CryptoRng,
+    ) {
         if self.wanted == Some(wanted) {
             return;
         }
         let fresh = self.wanted.is_none();
         self.wanted = Some(wanted);
-        if fresh {
+        if fresh && nakable {
             self.rounds = 0;
             self.due = Some(now + nak_wait(timing, rng));
+        } else if fresh {
+            self.rounds = Timing::NAK_ROUNDS;
+            self.due = Some(now + timing.nak_wait + jitter(rng, timing.nak_round));
         }
     }
 

@@ -28,15 +28,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(seed: u64) -> Self {
-        let registrars = vec![registrar(1), registrar(2), registrar(3)];
-        let config = MemberConfig {
-            group: GROUP,
-            registrars,
-            signing: SIGNING,
-            exchange: ExchangePublic([5; 32]),
-            verifier: Arc::new(Ed25519Verifier),
-            discovery: None,
-        };
+        Self::with(seed, config())
+    }
+
+    pub(crate) fn with(seed: u64, config: MemberConfig) -> Self {
         let member = Member::new(config, Box::new(ChaCha12Rng::seed_from_u64(seed)));
         let (sent, events) = Default::default();
         Self { member, now: Instant::from_micros(1_000_000_000), sent, events }
@@ -44,10 +39,14 @@ impl Node {
 
     /// A node that is looking for a manager.
     pub(crate) fn joining(seed: u64) -> Self {
-        let mut node = Self::new(seed);
-        node.member.join(node.now);
-        node.pass(Duration::ZERO);
-        node
+        Self::new(seed).begun()
+    }
+
+    /// The same node, told to join.
+    pub(crate) fn begun(mut self) -> Self {
+        self.member.join(self.now);
+        self.pass(Duration::ZERO);
+        self
     }
 
     /// A node that was admitted and is not let in yet.
@@ -59,12 +58,16 @@ impl Node {
 
     /// A node that holds the manager's state.
     pub(crate) fn inside(manager: &mut Manager) -> Self {
-        let mut node = Self::admitted(manager);
+        Self::admitted(manager).let_in(manager)
+    }
+
+    /// The same node, whose join was cut.
+    pub(crate) fn let_in(mut self, manager: &mut Manager) -> Self {
         let update = manager.let_in();
-        node.control(&update).unwrap();
-        node.control(&manager.alarm()).unwrap();
-        assert_eq!(node.member.held(), Some(manager.state));
-        node
+        self.control(&update).unwrap();
+        self.control(&manager.alarm()).unwrap();
+        assert_eq!(self.member.held(), Some(manager.state));
+        self
     }
 
     /// The whole exchange on the connection that it asked for.
@@ -223,6 +226,18 @@ impl Node {
             MemberEvent::KeyRing(ring) => Some(ring),
             _ => None,
         })
+    }
+}
+
+/// A node that knows three registrars and searches nowhere.
+pub(crate) fn config() -> MemberConfig {
+    MemberConfig {
+        group: GROUP,
+        registrars: vec![registrar(1), registrar(2), registrar(3)],
+        signing: SIGNING,
+        exchange: ExchangePublic([5; 32]),
+        verifier: Arc::new(Ed25519Verifier),
+        discovery: None,
     }
 }
 

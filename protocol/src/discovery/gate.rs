@@ -14,7 +14,7 @@ use crate::Instant;
 use crate::budget::Budget;
 use crate::codec::Writer;
 use crate::envelope::Verified;
-use crate::ids::{GroupId, StateId};
+use crate::ids::{GroupId, StateId, SubgroupId};
 use crate::limits::{CERTIFICATE_CHECKS_PER_SECOND, SIGNATURE_CHECKS_PER_SECOND};
 use crate::machine::Rejected;
 
@@ -24,15 +24,16 @@ const MAX_MANDATES: usize = 64;
 /// Verifies claims and presences of one group. Every node has one.
 ///
 /// Checks in order: length, version, kind, group → the mandate, known or by a certificate check under a budget, with the
-/// manager role → the signature under a budget → newer than the last of that key. Nothing is remembered before it is
+/// manager role → the signature under a budget → newer than the last of that key and subgroup. Nothing is remembered before it is
 /// verified.
 pub struct DiscoveryGate {
     group: GroupId,
     verifier: Arc<dyn Verifier>,
     certifier: Arc<dyn Certifier>,
     mandates: VecDeque<([u8; 32], Certified)>,
-    /// The newest presence of each key, so that a recorded one says nothing.
-    newest: BTreeMap<PublicKey, (StateId, u64)>,
+    /// The newest presence of each key and subgroup, so that a recorded one says nothing. By subgroup, for a manager
+    /// that lost its state begins another one and counts anew.
+    newest: BTreeMap<(PublicKey, SubgroupId), (StateId, u64)>,
     certificates: Budget,
     signatures: Budget,
 }
@@ -60,10 +61,12 @@ impl DiscoveryGate {
         Ok(Verified::new((claim, certified)))
     }
 
-    /// Verifies a presence that came by the discovery lane. One that is not newer than the last of the same key is stale.
+    /// Verifies a presence that came by the discovery lane. One that is not newer than the last of the
+    /// same key and subgroup is stale.
     pub fn presence(&mut self, now: Instant, datagram: &[u8]) -> Result<Verified<Presence>, Rejected> {
         let read = Presence::decode(datagram, self.group)?;
-        let (key, place) = (read.mandate.key, (read.alarm.state, read.alarm.counter));
+        let key = (read.mandate.key, read.domain.subgroup);
+        let place = (read.alarm.state, read.alarm.counter);
         if self.newest.get(&key).is_some_and(|newest| place <= *newest) {
             return Err(Rejected::Stale);
         }

@@ -1,0 +1,210 @@
+//! The member in its subgroup: what its manager says to all and to it alone, and what it asks back.
+
+use std::net::SocketAddr;
+
+use protocol::{
+    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Rejected, ToManager, ToMember, Transmit,
+};
+
+use super::{Aim, Member, Timer};
+use crate::event::{Ending, MemberEvent, Move};
+use crate::membership::Effect;
+use crate::repair::{Ask, Repair};
+use crate::revocations::Origin;
+use crate::witness::MAX_ANSWERED_REVOCATIONS;
+
+/// Alarm intervals without an alarm, after which a member answers a starting manager's question.
+const QUIET_INTERVALS: u32 = 2;
+
+impl Member {
+    /// A datagram on the subgroup's control address.
+    pub(super) fn on_control(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        kind: DatagramKind,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
+        Envelope::for_domain(bytes, &membership.grant().domain)?;
+        match kind {
+            DatagramKind::KeyUpdate => {
+                let effect = membership.on_key_update(now, from, bytes)?;
+                self.on_effect(now, effect);
+            }
+            DatagramKind::Alarm => {
+                let (alarm, effect) = membership.on_alarm(now, from, bytes)?;
+                self.on_alarm_heard(now);
+                self.on_effect(now, effect);
+                if let Some(catch_up) = &mut self.catch_up {
+                    catch_up.on_alarm(now, &alarm, &self.revocations, &mut *self.rng.0);
+                }
+            }
+            DatagramKind::Question => self.on_question(now, from, bytes)?,
+            DatagramKind::Revocations => {
+                let (revocations, manager) = (&self.revocations, membership.grant().manager);
+                let holds =
+                    |signed: &protocol::SignedRevocation| revocations.holds(&manager, &signed.revocation);
+                let heard = membership.on_revocations(now, from.ip(), holds, bytes)?;
+                heard.iter().for_each(|signed| self.revocations.learn(manager, signed, Origin::Heard));
+            }
+            DatagramKind::Farewell => {
+                let farewell = membership.on_farewell(now, from.ip(), bytes)?;
+                self.candidates.prove(farewell.registrar);
+                self.go(now, Aim::Moved, Move::SentAway);
+            }
+            _ => return Err(Rejected::NotForUs),
+        }
+        Ok(())
+    }
+
+    /// A datagram sealed by the manager for this member.
+    pub(super) fn on_unicast(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
+        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
+        let message = ToMember::open(&membership.registration(), bytes)?;
+        match &*message {
+            ToMember::Resync(answer) => {
+                // An answer that was not asked for, or an old one come back.
+                if self.asked != Some(answer.nonce) {
+                    return Err(Rejected::OutOfPlace);
+                }
+                let effect = membership.on_resync(now, answer)?;
+                self.asked = None;
+                self.repair.on_answer();
+                self.cancel(Aim::Again);
+                self.on_effect(now, effect);
+            }
+            ToMember::LeaveTaken { nonce } => {
+                if self.leaving.is_none_or(|leaving| leaving.nonce != *nonce) {
+                    return Err(Rejected::OutOfPlace);
+                }
+                self.end(Ending::Left);
+            }
+            ToMember::Revocations { nonce, from, revocations } => {
+                let catch_up = self.catch_up.as_mut().ok_or(Rejected::OutOfPlace)?;
+                let (at, gate) = ((*nonce, *from), membership.gate());
+                catch_up.on_page(now, at, revocations, gate, &mut self.revocations)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries the outcome of a message on: events, repair, timers.
+    fn on_effect(&mut self, now: Instant, effect: Effect) {
+        let Some(membership) = &self.membership else { return };
+        // The data plane first: whoever hears that a state is held may rely on its key being in use.
+        if effect.ring {
+            self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
+        }
+        if let Some(state) = effect.restarted {
+            self.repair = Repair::new();
+            self.asked = None;
+            self.outbox.tell(MemberEvent::ManagerRestarted { state });
+        }
+        if let Some((state, hard)) = effect.installed {
+            self.outbox.tell(MemberEvent::Installed { state, hard });
+        }
+        match membership.missing() {
+            Some((wanted, held)) => {
+                let nakable = membership.prefilter(held).is_some();
+                let timing = &membership.grant().timing;
+                self.repair.on_gap(now, (wanted, nakable), timing, &mut *self.rng.0);
+            }
+            None => {
+                self.repair.on_whole();
+                self.cancel(Aim::Again);
+            }
+        }
+        self.set_cut_timer();
+    }
+
+    /// A verified alarm: the manager lives.
+    fn on_alarm_heard(&mut self, now: Instant) {
+        let Some(membership) = &self.membership else { return };
+        let timing = membership.grant().timing;
+        self.last_alarm = now;
+        self.said_to_go_on = None;
+        self.timers.set(Timer::Silence, now + timing.silence);
+        self.timers.set(Timer::Hard, now + timing.t_hard);
+        self.timers.stop(Timer::LookAgain);
+        self.timers.stop(Timer::Hint);
+        self.search.stop();
+        self.cancel(Aim::Away);
+        self.cancel(Aim::Afresh);
+    }
+
+    /// The manager comes back and asks what it said last. Answered only while no alarm is heard, and seldom, so that a
+    /// recorded question makes nobody speak.
+    fn on_question(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
+        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
+        let quiet = self.last_alarm + membership.grant().timing.alarm_interval * QUIET_INTERVALS;
+        if now < quiet || !self.witness.may_answer(now) || membership.newest_alarm().is_none() {
+            return Err(Rejected::NotForUs);
+        }
+        let question = membership.on_question(now, from.ip(), bytes)?;
+        let (grant, alarm) = (membership.grant(), membership.newest_alarm().unwrap_or_default());
+        let revocations = self.revocations.newest(&grant.manager, MAX_ANSWERED_REVOCATIONS);
+        let rng = &mut *self.rng.0;
+        self.witness.on_question(now, &question, &grant.domain, (alarm, &revocations), rng);
+        Ok(())
+    }
+
+    pub(super) fn on_cut(&mut self, now: Instant) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.expire(now) {
+            self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
+        }
+        self.set_cut_timer();
+    }
+
+    fn set_cut_timer(&mut self) {
+        match self.membership.as_ref().and_then(|membership| membership.next_cut()) {
+            Some(at) => self.timers.set(Timer::Cut, at),
+            None => self.timers.stop(Timer::Cut),
+        }
+    }
+
+    pub(super) fn ask_resync(&mut self, now: Instant) {
+        let (nonce, held) = (now.micros(), self.held());
+        self.asked = Some(nonce);
+        self.send_unicast(ToManager::Resync { nonce, held });
+    }
+
+    pub(super) fn on_catch_up_due(&mut self, now: Instant) {
+        let asks = self.catch_up.as_mut().and_then(|catch_up| catch_up.on_due(now));
+        if let Some((nonce, from)) = asks {
+            self.send_unicast(ToManager::Revocations { nonce, from });
+        }
+    }
+
+    pub(super) fn on_repair_due(&mut self, now: Instant) {
+        let Some(membership) = &self.membership else { return };
+        let timing = membership.grant().timing;
+        match self.repair.on_due(now, &timing, &mut *self.rng.0) {
+            Some(Ask::Nak) => self.send_nak(),
+            Some(Ask::Resync) => self.ask_resync(now),
+            Some(Ask::Rejoin) => {
+                self.ask_resync(now);
+                self.register_again(now, Aim::Again);
+            }
+            None => {}
+        }
+    }
+
+    fn send_nak(&mut self) {
+        let Some(membership) = &self.membership else { return };
+        let Some((wanted, held)) = membership.missing() else { return };
+        let Some(prefilter) = membership.prefilter(held) else { return };
+        let grant = membership.grant();
+        let nak = Nak {
+            wanted,
+            held,
+            reg_no: grant.reg_no,
+            block: ANY_BLOCK,
+            missing: ALL_MISSING,
+            nonce: self.rng.0.next_u64(),
+        };
+        let bytes = nak.encode(&grant.domain, prefilter);
+        self.outbox.send(Transmit::Multicast { to: grant.control, ttl: grant.ttl, bytes });
+    }
+}
