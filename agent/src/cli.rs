@@ -47,7 +47,7 @@ impl Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the daemon of one node, manager or member, in the foreground.
+    /// Run the daemon of one node, in all its groups, in the foreground.
     Run(RunOptions),
     /// Show a real group on this machine: members come and go, and one is shut out. Takes half a minute.
     Demo,
@@ -91,31 +91,50 @@ pub(crate) enum LogFormat {
 /// What is asked of a running daemon.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operate {
-    /// Who this node is and how it is. Exit code 4 if it does not do all it should.
-    Status,
+    /// Every group of this node, and what the node is in it. Exit code 4 if one of them is not as it should be.
+    Groups,
+    /// Who this node is and how it is in a group. Exit code 4 if it does not do all it should.
+    Status {
+        #[command(flatten)]
+        of: Of,
+    },
     /// The members of a manager's subgroup.
-    Members,
+    Members {
+        #[command(flatten)]
+        of: Of,
+    },
     /// Shut a member out for good; returns when it can read nothing more that is sent under the new key.
     Evict {
         /// The name in its certificate.
         identity: String,
+        #[command(flatten)]
+        of: Of,
     },
     /// Let in and put out who waits, now; with nobody waiting, replace the group key.
-    Rekey,
+    Rekey {
+        #[command(flatten)]
+        of: Of,
+    },
     /// Change a setting of the running daemon.
     Set {
         /// rekey-interval=DURATION, 100ms to 24h.
         #[arg(value_name = "SETTING=VALUE", value_parser = parse_setting)]
         setting: Setting,
+        #[command(flatten)]
+        of: Of,
     },
-    /// What happens at the node, from now on, a line each.
+    /// What happens at the node, from now on, a line each; in all its groups unless one is named.
     Events {
+        #[command(flatten)]
+        of: Of,
         /// End after this many events.
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
     /// Send to the group.
     Send {
+        #[command(flatten)]
+        of: Of,
         /// What to send; stdin if none is given.
         file: Option<PathBuf>,
         /// One message a line, without its line end (the default).
@@ -127,6 +146,8 @@ pub(crate) enum Operate {
     },
     /// Receive what others send, one message a line.
     Recv {
+        #[command(flatten)]
+        of: Of,
         /// End after this many messages.
         #[arg(long, value_name = "N")]
         count: Option<u64>,
@@ -134,6 +155,14 @@ pub(crate) enum Operate {
         #[arg(long, conflicts_with = "json")]
         raw: bool,
     },
+}
+
+/// The group a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct Of {
+    /// The group; needed where the node has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
 }
 
 /// A setting of `conclave set`.

@@ -28,11 +28,17 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
+    group: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), group: None }
+    }
+
+    /// The same, for requests about this group.
+    pub(crate) fn about(self, group: Option<String>) -> Self {
+        Self { group, ..self }
     }
 
     /// Asks for something, and reads the answer.
@@ -71,6 +77,21 @@ impl Client {
         }))
     }
 
+    /// The path with the group's name in its query.
+    fn target(&self, path: &str) -> String {
+        let Some(group) = &self.group else { return path.to_owned() };
+        let mut target = format!("{path}{}group=", if path.contains('?') { '&' } else { '?' });
+        for byte in group.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    target.push(char::from(byte))
+                }
+                other => target.push_str(&format!("%{other:02X}")),
+            }
+        }
+        target
+    }
+
     async fn request(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, Failure> {
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::Unreachable(format!(
@@ -85,7 +106,7 @@ impl Client {
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(self.target(path))
             .header(HOST, "conclave")
             .header(CONTENT_TYPE, "application/json")
             .body(body)
@@ -112,7 +133,10 @@ async fn refused(response: Response<Incoming>) -> Failure {
         Ok(refused) => refused.error,
         Err(_) => format!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes)),
     };
-    Failure::Failed(text)
+    match status {
+        StatusCode::NOT_FOUND => Failure::Usage(text),
+        _ => Failure::Failed(text),
+    }
 }
 
 async fn collect(response: Response<Incoming>) -> Result<Bytes, String> {
@@ -128,4 +152,17 @@ fn empty() -> Body {
 
 fn whole(bytes: Vec<u8>) -> Body {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_of_a_group_fits_a_query() {
+        let client = Client::new(Path::new("x")).about(Some("a&b c/\u{e4}".to_owned()));
+        assert_eq!(client.target("/v1/status"), "/v1/status?group=a%26b%20c%2F%C3%A4");
+        assert_eq!(client.target("/v1/recv?json=true"), "/v1/recv?json=true&group=a%26b%20c%2F%C3%A4");
+        assert_eq!(client.about(None).target("/v1/status"), "/v1/status");
+    }
 }

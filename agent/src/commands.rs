@@ -6,7 +6,7 @@ mod look;
 pub(crate) mod pki;
 mod send;
 
-use crate::cli::{Global, Operate};
+use crate::cli::{Global, Of, Operate};
 use crate::client::Client;
 use crate::failure::Failure;
 
@@ -21,15 +21,17 @@ pub(crate) fn operate(global: &Global, request: Operate) -> Result<(), Failure> 
 }
 
 async fn ask(global: &Global, request: Operate) -> Result<(), Failure> {
-    let (client, output) = (Client::new(&global.socket), global.output());
+    let output = global.output();
+    let client = |of: Of| Client::new(&global.socket).about(of.group);
     match request {
-        Operate::Status => look::status(&client, output, global.verbose > 0).await,
-        Operate::Members => look::members(&client, output).await,
-        Operate::Evict { identity } => change::evict(&client, output, identity).await,
-        Operate::Rekey => change::rekey(&client, output).await,
-        Operate::Set { setting } => change::set(&client, output, setting).await,
-        Operate::Events { count } => follow::events(&client, output, count).await,
-        Operate::Send { file, chunk, .. } => send::send(&client, output, file, chunk).await,
-        Operate::Recv { count, raw } => follow::recv(&client, output, count, raw).await,
+        Operate::Groups => look::groups(&Client::new(&global.socket), output).await,
+        Operate::Status { of } => look::status(&client(of), output, global.verbose > 0).await,
+        Operate::Members { of } => look::members(&client(of), output).await,
+        Operate::Evict { identity, of } => change::evict(&client(of), output, identity).await,
+        Operate::Rekey { of } => change::rekey(&client(of), output).await,
+        Operate::Set { setting, of } => change::set(&client(of), output, setting).await,
+        Operate::Events { count, of } => follow::events(&client(of), output, count).await,
+        Operate::Send { file, chunk, of, .. } => send::send(&client(of), output, file, chunk).await,
+        Operate::Recv { count, raw, of } => follow::recv(&client(of), output, count, raw).await,
     }
 }

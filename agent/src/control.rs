@@ -4,6 +4,7 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
+//! | `GET /v1/groups` | | [`Groups`] |
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/members` | | [`Members`], at a manager |
 //! | `POST /v1/evict` | [`Evict`] | [`Evicted`] when the key update that shuts the member out has gone out |
@@ -13,17 +14,21 @@
 //! | `POST /v1/send` | payloads, each behind its length as 32 bits, big-endian | [`Sent`] at the end |
 //! | `GET /v1/recv` | | payloads likewise; with `?json=true` one [`reply::Received`] a line |
 //!
+//! All but the first are about one group, which `?group=NAME` names; it may be left out at a node with one group.
+//! `events` tells of all groups then.
+//!
 //! An answer other than 200 is [`Refused`] with the reason.
 
 mod caller;
 mod handlers;
 mod reply;
+mod report;
 mod server;
 mod socket;
 mod streams;
 
 pub(crate) use reply::{
-    Evict, Evicted, ListedMember, ManagerStatus, MemberStatus, Members, Refused, Rekeyed, RoleName, Sent,
+    Evict, Evicted, Groups, ListedMember, ManagerStatus, MemberStatus, Members, Refused, Rekeyed, Sent,
     Settings, Status,
 };
 pub(crate) use server::serve;

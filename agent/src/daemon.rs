@@ -1,4 +1,4 @@
-//! `conclave run`: one node, its control socket, and an orderly end.
+//! `conclave run`: a node in its groups, its control socket, and an orderly end.
 
 mod happening;
 mod logging;
@@ -7,10 +7,11 @@ mod observer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conclave::{Clock, Message, Threads, harden};
+use conclave::{Clock, Host, Message, Threads, harden};
 use protocol::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
@@ -19,30 +20,48 @@ use crate::control;
 use crate::failure::Failure;
 
 pub(crate) use happening::Happening;
+use node::{NodeEvents, Owner, Started};
+use observer::Record;
+
 pub(crate) use node::{Facts, NodeHandle};
-pub(crate) use observer::{Record, Standing};
+pub(crate) use observer::Standing;
 
 /// Messages and events a reader of the control socket may be behind before it is cut off.
 const MAX_BEHIND: usize = 8_192;
 
 /// A running daemon, as the control socket sees it.
 pub(crate) struct Daemon {
+    /// What its groups share.
+    pub(crate) host: Host,
+    /// When the daemon started.
+    pub(crate) since: Instant,
+    /// Its groups, as they are configured: at least one.
+    pub(crate) groups: Vec<Arc<RunningGroup>>,
+    /// What happened in any of them, to whoever reads `events`.
+    pub(crate) happenings: broadcast::Sender<Arc<Happening>>,
+    /// Cancelled when the daemon ends: streams end with it.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The node's part in one group.
+pub(crate) struct RunningGroup {
     /// What was settled at the start.
     pub(crate) facts: Facts,
     /// The node.
     pub(crate) node: NodeHandle,
-    /// When the daemon started.
-    pub(crate) since: Instant,
-    /// What happened, to whoever reads `events`.
-    pub(crate) happenings: broadcast::Sender<Arc<Happening>>,
     /// What was received, to whoever reads `recv`.
     pub(crate) messages: broadcast::Sender<Arc<Message>>,
-    /// Cancelled when the daemon ends: streams end with it.
-    pub(crate) stop: CancellationToken,
     record: Mutex<Record>,
 }
 
-impl Daemon {
+/// What runs for one group besides the node's own tasks.
+struct Attendant {
+    group: Arc<RunningGroup>,
+    owner: Owner,
+    events: NodeEvents,
+}
+
+impl RunningGroup {
     /// What the node's events have added up to.
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
         // Nothing is left half done under this lock, so a panic elsewhere does not spoil what it guards.
@@ -68,34 +87,72 @@ async fn serve(threads: &Threads, config: Config) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::because)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::because)?;
     let socket = control::Socket::bind(&config.control_socket).map_err(Failure::because)?;
-    let mut started = node::start(threads, config).await?;
+    let host = node::open(threads, &config).await?;
+    let mut attendants = Vec::new();
+    for group in config.groups {
+        attendants.push(Attendant::begin(node::start(&host, group).await?));
+    }
     let daemon = Arc::new(Daemon {
-        facts: started.facts,
-        node: started.handle,
+        host,
         since: Clock.now(),
+        groups: attendants.iter().map(|attendant| Arc::clone(&attendant.group)).collect(),
         happenings: broadcast::channel(MAX_BEHIND).0,
-        messages: broadcast::channel(MAX_BEHIND).0,
         stop: CancellationToken::new(),
-        record: Mutex::new(Record::default()),
     });
-    let node_ended = CancellationToken::new();
-    let observer = tokio::spawn(observer::run(Arc::clone(&daemon), started.events, node_ended.clone()));
+    let stopping = CancellationToken::new();
+    let mut running = JoinSet::new();
+    for attendant in attendants {
+        running.spawn(attendant.run(Arc::clone(&daemon), stopping.clone()));
+    }
     let (listener, guard) = socket.into_parts();
     let server = tokio::spawn(control::serve(listener, Arc::clone(&daemon)));
-    logging::ready(&daemon.facts);
-    let by_itself = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        () = started.owner.pump(&daemon) => true,
+    logging::ready(&daemon, &config.control_socket);
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(ended) = running.join_next() => Err(by_itself(ended)),
     };
     tracing::info!(target: "conclave", "daemon.stopping");
-    let joined = daemon.record().standing == Standing::Joined;
-    started.owner.stop(joined).await;
-    // The observer takes what is left first, so the last events are logged and told before the streams end.
-    node_ended.cancel();
-    let _ = observer.await;
+    stopping.cancel();
+    while running.join_next().await.is_some() {}
+    daemon.host.close().await;
     daemon.stop.cancel();
     let _ = server.await;
     drop(guard);
-    if by_itself { Err(Failure::Failed("the node has ended".to_owned())) } else { Ok(()) }
+    ended
+}
+
+impl Attendant {
+    fn begin(started: Started) -> Self {
+        let Started { facts, handle, owner, events } = started;
+        let (messages, record) = (broadcast::channel(MAX_BEHIND).0, Mutex::new(Record::of(&facts.name)));
+        let group = Arc::new(RunningGroup { facts, node: handle, messages, record });
+        Self { group, owner, events }
+    }
+
+    /// Until `stopping`, or until the node ends by itself. Returns the group's name when it has stopped in order.
+    async fn run(self, daemon: Arc<Daemon>, stopping: CancellationToken) -> String {
+        let Self { group, mut owner, events } = self;
+        let node_ended = CancellationToken::new();
+        let observed = observer::run(daemon, Arc::clone(&group), events, node_ended.clone());
+        let observer = tokio::spawn(observed);
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = owner.pump(&group) => {}
+        }
+        let joined = group.record().standing == Standing::Joined;
+        owner.stop(joined).await;
+        // The observer takes what is left first, so the last events are logged and told before the streams end.
+        node_ended.cancel();
+        let _ = observer.await;
+        group.facts.name.clone()
+    }
+}
+
+/// One group whose node is gone leaves the daemon less than it was told to be: it ends, and is started again.
+fn by_itself(ended: Result<String, JoinError>) -> Failure {
+    match ended {
+        Ok(group) => Failure::Failed(format!("the node of group {group:?} has ended")),
+        Err(error) => Failure::Failed(format!("the node of a group has ended: {error}")),
+    }
 }

@@ -3,11 +3,52 @@
 use std::collections::BTreeMap;
 
 use crate::client::Client;
-use crate::control::{ListedMember, ManagerStatus, MemberStatus, Members, Status};
+use crate::control::{Groups, ListedMember, ManagerStatus, MemberStatus, Members, Status};
 use crate::daemon::Standing;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::spoken;
+
+pub(super) async fn groups(client: &Client, output: Output) -> Result<(), Failure> {
+    let Groups { version, groups } = client.get("/v1/groups").await?;
+    let healthy = groups.iter().all(|group| group.problems.is_empty());
+    if output.json {
+        Output::json(&Groups { version, groups })?;
+    } else {
+        let rows: Vec<_> = groups.iter().map(group_row).collect();
+        output.table(["GROUP", "ROLE", "SUBGROUP", "STATE", "MEMBERS", "STORE"], &rows)?;
+    }
+    if healthy { Ok(()) } else { Err(Failure::Degraded) }
+}
+
+fn group_row(status: &Status) -> [String; 6] {
+    let manager = status.manager.as_ref();
+    [
+        status.group.clone(),
+        status.role.as_str().to_owned(),
+        dash(status.subgroup.as_ref()),
+        state_word(status).to_owned(),
+        dash(manager.map(|manager| spoken::count(manager.members)).as_ref()),
+        dash(manager.map(|manager| manager.store.clone()).as_ref()),
+    ]
+}
+
+/// How a group is, in a word or two.
+fn state_word(status: &Status) -> &'static str {
+    match (&status.manager, &status.member) {
+        (Some(manager), _) if manager.read_only => "read-only",
+        (Some(_), _) if !status.problems.is_empty() => "degraded",
+        (_, Some(member)) => match member.standing {
+            Standing::Joined if status.state.is_none() => "no key",
+            Standing::Joined if member.manager_silent => "manager silent",
+            Standing::Joined => "joined",
+            Standing::Admitted => "admitted",
+            Standing::Searching => "searching",
+            Standing::Out => "out",
+        },
+        _ => "ok",
+    }
+}
 
 pub(super) async fn status(client: &Client, output: Output, verbose: bool) -> Result<(), Failure> {
     let status: Status = client.get("/v1/status").await?;
@@ -69,12 +110,7 @@ fn show(status: &Status, output: Output, verbose: bool) -> Result<(), Failure> {
 }
 
 fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Result<(), Failure> {
-    let store = match (manager.read_only, manager.store_survives_restart) {
-        (true, _) => format!("{} (FAILED: read-only)", manager.store),
-        (false, true) => manager.store.clone(),
-        (false, false) => format!("{} (nothing survives a restart)", manager.store),
-    };
-    output::line(&format!("registrar {}   store {store}", manager.registrar))?;
+    output::line(&format!("registrar {}   store {}", manager.registrar, store(manager)))?;
     let ago = |seconds| format!("{} ago", spoken::rough(seconds));
     let next = match manager.next_rekey_seconds {
         Some(seconds) => format!("in {}", spoken::rough(seconds)),
@@ -94,9 +130,10 @@ fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Res
         ]],
     )?;
     output::line(&format!(
-        "admitted {}   departed {}   refused {}   tls accepted {} refused {} over limit {}",
+        "admitted {}   departed {}   revoked {}   refused {}   tls accepted {} refused {} over limit {}",
         manager.admitted,
         counts(&manager.departed),
+        spoken::count(manager.revocations),
         counts(&manager.refused),
         manager.tls.accepted,
         counts(&manager.tls.refused),
@@ -104,15 +141,18 @@ fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Res
     ))
 }
 
-fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result<(), Failure> {
-    let standing = match (member.standing, member.manager_silent) {
-        (Standing::Joined, _) if status.state.is_none() => "no key",
-        (Standing::Joined, false) => "joined",
-        (Standing::Joined, true) => "manager silent",
-        (Standing::Admitted, _) => "admitted",
-        (Standing::Searching, _) => "searching",
-        (Standing::Out, _) => "out",
+/// `sled /var/lib/conclave/… (whole)`, and in capitals what must not be overlooked.
+fn store(manager: &ManagerStatus) -> String {
+    let place = manager.store_path.as_ref().map_or_else(String::new, |path| format!(" {path}"));
+    let how = match (manager.read_only, manager.store_survives_restart) {
+        (true, _) => "FAILED: read-only",
+        (false, true) => manager.store_health.as_str(),
+        (false, false) => "nothing survives a restart",
     };
+    format!("{}{place} ({how})", manager.store)
+}
+
+fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result<(), Failure> {
     let manager = member.manager.clone().unwrap_or_else(|| member.gsm.join(", "));
     let known = member.known.as_ref().map(|state| state.epoch.to_string());
     output.table(
@@ -125,7 +165,7 @@ fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result
             epoch_of(status),
             dash(known.as_ref()),
             dash(member.leaf.map(|leaf| leaf.to_string()).as_ref()),
-            standing.to_owned(),
+            state_word(status).to_owned(),
         ]],
     )?;
     if member.refused.is_empty() {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use nix::unistd::Uid;
+use serde::Deserialize;
 use tokio::net::UnixListener;
 
 use super::reply::Refused;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, RunningGroup};
 
 /// The user at the other end of the socket; `None` if the kernel did not tell.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,63 @@ impl FromRequestParts<Arc<Daemon>> for Operator {
 
 fn may_change(caller: Option<Uid>, own: Uid) -> bool {
     caller.is_some_and(|uid| uid.is_root() || uid == own)
+}
+
+/// The group a request is about: `?group=NAME`, which may be left out where there is only one.
+pub(super) struct Of(pub(super) Arc<RunningGroup>);
+
+/// The query of a request, as far as it names a group.
+#[derive(Deserialize)]
+struct Named {
+    group: Option<String>,
+}
+
+impl FromRequestParts<Arc<Daemon>> for Of {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, daemon: &Arc<Daemon>) -> Result<Self, Fault> {
+        match (named(parts)?, &daemon.groups[..]) {
+            (None, [only]) => Ok(Self(Arc::clone(only))),
+            (None, _) => {
+                let text = format!("say which group you mean with --group: {}", names(daemon));
+                Err(Fault(StatusCode::NOT_FOUND, text))
+            }
+            (Some(name), groups) => {
+                let found = groups.iter().find(|group| group.facts.name == name);
+                found.map(|group| Self(Arc::clone(group))).ok_or_else(|| unknown(&name, daemon))
+            }
+        }
+    }
+}
+
+/// The group that a request is limited to, if it names one.
+pub(super) struct Within(pub(super) Option<String>);
+
+impl FromRequestParts<Arc<Daemon>> for Within {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, daemon: &Arc<Daemon>) -> Result<Self, Fault> {
+        match named(parts)? {
+            Some(name) if daemon.groups.iter().all(|group| group.facts.name != name) => {
+                Err(unknown(&name, daemon))
+            }
+            name => Ok(Self(name)),
+        }
+    }
+}
+
+fn named(parts: &Parts) -> Result<Option<String>, Fault> {
+    Query::<Named>::try_from_uri(&parts.uri).map(|Query(named)| named.group).map_err(Fault::bad)
+}
+
+fn unknown(name: &str, daemon: &Daemon) -> Fault {
+    let text = format!("this node is not in the group {name:?}; it is in: {}", names(daemon));
+    Fault(StatusCode::NOT_FOUND, text)
+}
+
+fn names(daemon: &Daemon) -> String {
+    let names: Vec<&str> = daemon.groups.iter().map(|group| group.facts.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// An answer other than 200, with the reason in words.

@@ -6,19 +6,22 @@ use std::collections::BTreeMap;
 use protocol::StateId;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Role;
 use crate::daemon::Standing;
 
 /// The version of everything here; the `1` of `/v1`.
 pub(crate) const VERSION: u32 = 1;
 
-/// What a node is.
+/// What a node is in a group at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RoleName {
     /// It holds a subgroup's keys.
     Manager,
-    /// It is a member.
+    /// It is a member, or was one until it was put out.
     Member,
+    /// It looks for a manager.
+    Searching,
 }
 
 impl RoleName {
@@ -27,6 +30,29 @@ impl RoleName {
         match self {
             Self::Manager => "manager",
             Self::Member => "member",
+            Self::Searching => "searching",
+        }
+    }
+}
+
+/// What a node may be in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ConfiguredRole {
+    /// Manager if it can be and the group has none.
+    Auto,
+    /// Never manager.
+    Member,
+    /// Manager from the start.
+    Manager,
+}
+
+impl From<Role> for ConfiguredRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Auto => Self::Auto,
+            Role::Member => Self::Member,
+            Role::Manager => Self::Manager,
         }
     }
 }
@@ -48,13 +74,24 @@ impl From<StateId> for StateName {
     }
 }
 
-/// How a node is.
+/// Every group of a node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Groups {
+    /// See [`VERSION`].
+    pub(crate) version: u32,
+    /// As they are configured.
+    pub(crate) groups: Vec<Status>,
+}
+
+/// How a node is in one group.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// See [`VERSION`].
     pub(crate) version: u32,
-    /// What it is.
+    /// What it is now.
     pub(crate) role: RoleName,
+    /// What it may be.
+    pub(crate) configured_role: ConfiguredRole,
     /// Its name.
     pub(crate) identity: String,
     /// The group's name.
@@ -128,6 +165,10 @@ pub(crate) struct ManagerStatus {
     pub(crate) last_rekey_seconds_ago: Option<f64>,
     /// The engine of the journal.
     pub(crate) store: String,
+    /// Its directory; absent in memory.
+    pub(crate) store_path: Option<String>,
+    /// How it was found at the start: `fresh`, `whole`, or what is wrong with it.
+    pub(crate) store_health: String,
     /// Whether what it holds survives a restart.
     pub(crate) store_survives_restart: bool,
     /// Whether it failed: nobody is admitted any more.
@@ -142,7 +183,7 @@ pub(crate) struct ManagerStatus {
     pub(crate) departed: BTreeMap<String, u64>,
     /// Nodes that TLS let in and the registrar did not, by reason.
     pub(crate) refused: BTreeMap<String, u64>,
-    /// Connections at the registrar's door.
+    /// Connections at the registrar's door, which is one for all groups.
     pub(crate) tls: TlsCounts,
 }
 
@@ -170,6 +211,8 @@ pub(crate) struct MemberStatus {
     pub(crate) manager: Option<String>,
     /// Whether no sign of life came from the manager for longer than the configured silence.
     pub(crate) manager_silent: bool,
+    /// Since the node noticed that; absent while the manager is heard.
+    pub(crate) manager_silent_seconds: Option<f64>,
     /// The newest state any signed message named.
     pub(crate) known: Option<StateName>,
     /// Its leaf in the key tree.

@@ -15,6 +15,7 @@ use crate::daemon::Daemon;
 pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
     let stop = daemon.stop.clone();
     let app = Router::new()
+        .route("/v1/groups", get(handlers::groups))
         .route("/v1/status", get(handlers::status))
         .route("/v1/members", get(handlers::members))
         .route("/v1/evict", post(handlers::evict))

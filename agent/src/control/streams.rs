@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use conclave::{Message, SendError};
+use futures_util::future::ready;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -17,9 +18,9 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use tokio_util::io::StreamReader;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Fault;
-use super::handlers::hex;
+use super::caller::{Fault, Of, Within};
 use super::reply::{Received, Sent};
+use super::report::hex;
 use crate::daemon::Daemon;
 
 type Shared = State<Arc<Daemon>>;
@@ -32,14 +33,21 @@ pub(super) struct RecvOptions {
     json: bool,
 }
 
-pub(super) async fn events(State(daemon): Shared) -> Response {
-    let happenings = daemon.happenings.subscribe();
-    let lines = follow(happenings, daemon.stop.clone()).map_ok(|happening| json_line(&*happening));
+pub(super) async fn events(State(daemon): Shared, Within(group): Within) -> Response {
+    let happenings = follow(daemon.happenings.subscribe(), daemon.stop.clone());
+    let lines = happenings.try_filter_map(move |happening| {
+        let wanted = group.as_ref().is_none_or(|group| *group == happening.group);
+        ready(Ok(wanted.then(|| json_line(&*happening))))
+    });
     ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
 }
 
-pub(super) async fn recv(State(daemon): Shared, Query(options): Query<RecvOptions>) -> Response {
-    let messages = follow(daemon.messages.subscribe(), daemon.stop.clone());
+pub(super) async fn recv(
+    State(daemon): Shared,
+    Of(group): Of,
+    Query(options): Query<RecvOptions>,
+) -> Response {
+    let messages = follow(group.messages.subscribe(), daemon.stop.clone());
     if options.json {
         let lines = messages.map_ok(|message| json_line(&received(&message)));
         ([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response()
@@ -49,7 +57,7 @@ pub(super) async fn recv(State(daemon): Shared, Query(options): Query<RecvOption
     }
 }
 
-pub(super) async fn send(State(daemon): Shared, body: Body) -> Result<Json<Sent>, Fault> {
+pub(super) async fn send(Of(group): Of, body: Body) -> Result<Json<Sent>, Fault> {
     let bytes = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let codec = LengthDelimitedCodec::builder().max_frame_length(data::MAX_PAYLOAD).new_codec();
     let mut frames = FramedRead::new(bytes, codec);
@@ -59,7 +67,7 @@ pub(super) async fn send(State(daemon): Shared, body: Body) -> Result<Json<Sent>
             let (number, limit) = (sent.packets + 1, data::MAX_PAYLOAD);
             Fault::bad(format!("message {number}: {error} ({limit} bytes fit)"))
         })?;
-        daemon.node.send(&payload).await.map_err(|error| unsent(sent, error))?;
+        group.node.send(&payload).await.map_err(|error| unsent(sent, error))?;
         sent.packets += 1;
         sent.bytes += payload.len() as u64;
     }

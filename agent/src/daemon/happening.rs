@@ -8,13 +8,17 @@ use serde_json::{Map, Value};
 /// One event as `GET /v1/events` tells it. Names and fields stay as they are; fields may be added.
 ///
 /// At a manager: `group.rekeyed` `member.admitted` `member.left` `member.silent` `member.replaced` `member.evicted`
-/// `join.refused` `store.read_only`. At a member: `join.granted` `join.admitted` `join.refused` `join.failed`
-/// `state.installed` `manager.silent` `membership.ended`. At both: `events.missed`, where so much happened at once that
-/// some of it is not told.
+/// `member.revoked` `join.refused` `manager.resumed` `manager.started_over` `manager.other_start` `manager.other`
+/// `manager.not_merged` `manager.took_over` `manager.stepped_down` `store.read_only` `store.writable`
+/// `store.rolled_back`. At a member: `join.granted` `join.admitted` `join.refused` `join.failed` `state.installed`
+/// `manager.silent` `manager.restarted` `member.moving` `election.standing` `election.won` `membership.ended`. At both:
+/// `events.missed`, where so much happened at once that some of it is not told.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Happening {
     /// Its name.
     event: &'static str,
+    /// In which group.
+    pub(crate) group: String,
     /// Seconds since 1970.
     time: f64,
     /// What it is about.
@@ -24,19 +28,23 @@ pub(crate) struct Happening {
 
 impl Happening {
     /// Something that happens now.
-    pub(super) fn now(event: &'static str, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+    pub(super) fn now(
+        event: &'static str,
+        group: &str,
+        fields: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { event, time: wall_clock(), fields }
+        Self { event, group: group.to_owned(), time: wall_clock(), fields }
     }
 }
 
 /// Logs an event and makes the object that `events` tells, from one list of fields: both always say the same. Every
 /// field is both `Display` and `Serialize`; none of those types can print a key.
 macro_rules! happened {
-    ($level:ident, $event:literal $(, $field:ident = $value:expr)* $(,)?) => {{
+    ($level:ident, $group:expr, $event:literal $(, $field:ident = $value:expr)* $(,)?) => {{
         $(let $field = &$value;)*
-        tracing::$level!(target: "conclave", $($field = %$field,)* $event);
-        $crate::daemon::happening::Happening::now($event, [$((stringify!($field), ::serde_json::json!($field))),*])
+        tracing::$level!(target: "conclave", group = %$group, $($field = %$field,)* $event);
+        $crate::daemon::happening::Happening::now($event, $group, [$((stringify!($field), ::serde_json::json!($field))),*])
     }};
 }
 

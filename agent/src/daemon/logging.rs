@@ -1,8 +1,10 @@
 //! Log lines go to stderr; they name events, never keys or payloads.
 
+use std::path::Path;
+
 use tracing_subscriber::EnvFilter;
 
-use super::node::Facts;
+use super::Daemon;
 use crate::cli::{LogFormat, RunOptions};
 use crate::failure::Failure;
 
@@ -26,14 +28,14 @@ pub(super) fn start(options: &RunOptions, verbose: bool) -> Result<(), Failure> 
 }
 
 /// Says that the node has started and where it is controlled.
-pub(super) fn ready(facts: &Facts) {
+pub(super) fn ready(daemon: &Daemon, socket: &Path) {
+    let groups: Vec<&str> = daemon.groups.iter().map(|group| group.facts.name.as_str()).collect();
     tracing::info!(
         target: "conclave",
-        role = facts.role.as_str(),
-        identity = %facts.identity,
-        group = %facts.group,
-        interface = %facts.interface,
-        socket = %facts.socket.display(),
+        identity = %daemon.host.identity(),
+        interface = %daemon.host.interface(),
+        groups = %groups.join(", "),
+        socket = %socket.display(),
         "daemon.ready"
     );
 }

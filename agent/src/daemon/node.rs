@@ -1,4 +1,4 @@
-//! The node of a daemon: started from its configuration, pumped, and stopped.
+//! The node of one group: started from its configuration, pumped, and stopped.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,33 +10,37 @@ use conclave::{
 };
 use gsm::GsmEvent;
 use member::{Member, MemberEvent};
-use storage::{MemoryStore, Store};
+use storage::{Health, MemoryStore, Store};
 use tokio::sync::broadcast;
 
-use super::Daemon;
+use super::RunningGroup;
 use crate::config::{Config, CredentialFiles, GroupConfig, Role};
-use crate::control::RoleName;
 use crate::failure::Failure;
 
-/// What was settled when the daemon started.
+/// What was settled about a group when the daemon started.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    /// What the node is.
-    pub(crate) role: RoleName,
-    /// Its name.
-    pub(crate) identity: String,
     /// The group's name.
-    pub(crate) group: String,
+    pub(crate) name: String,
     /// The group's identifier.
-    pub(crate) group_id: String,
-    /// The interface in use.
-    pub(crate) interface: String,
-    /// The control socket.
-    pub(crate) socket: PathBuf,
-    /// A member's registrars, as configured.
+    pub(crate) id: String,
+    /// What the node may be in it.
+    pub(crate) role: Role,
+    /// The managers to register at, as configured.
     pub(crate) gsm: Vec<String>,
-    /// Whether the manager's store survives a restart.
-    pub(crate) store_survives_restart: bool,
+    /// Where the journal is while the node manages the group.
+    pub(crate) store: StoreFacts,
+}
+
+/// What is known of a store from its beginning.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreFacts {
+    /// Whether what it holds survives a restart.
+    pub(crate) survives_restart: bool,
+    /// Its directory; `None` in memory.
+    pub(crate) path: Option<PathBuf>,
+    /// How it was found.
+    pub(crate) health: Health,
 }
 
 /// The node, for requests.
@@ -74,33 +78,29 @@ pub(super) struct Started {
     pub(super) events: NodeEvents,
 }
 
-/// Starts what the configuration says.
-pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, Failure> {
-    let group = the_group(&config)?;
+/// Starts the node of one group.
+pub(super) async fn start(host: &Host, group: GroupConfig) -> Result<Started, Failure> {
     let part = available(&group)?;
-    let host = open(threads, &config).await?;
     let store = MemoryStore::new();
+    let survives_restart = store.describe().survives_restart();
     let facts = Facts {
-        role: part,
-        identity: host.identity().to_owned(),
-        group_id: host.group_id(&group.name).to_string(),
-        group: group.name.clone(),
-        interface: host.interface().to_string(),
-        socket: config.control_socket,
+        name: group.name.clone(),
+        id: host.group_id(&group.name).to_string(),
+        role: group.role,
         gsm: group.gsm.clone(),
-        store_survives_restart: part == RoleName::Manager && store.describe().survives_restart(),
+        store: StoreFacts { survives_restart, path: None, health: Health::Fresh },
     };
+    let because = |error| Failure::Failed(format!("group {:?}: {error}", facts.name));
     match part {
-        RoleName::Manager => {
-            let options = manager_options(group, store);
-            let mut manager = Manager::start(&host, options).map_err(Failure::because)?;
-            let handle = manager.handle();
+        Part::Manager => {
+            let mut manager = Manager::start(host, manager_options(group, store)).map_err(because)?;
+            let handle = NodeHandle::Manager(manager.handle());
             let events = NodeEvents::Manager(manager.events_from_start());
-            Ok(Started { facts, handle: NodeHandle::Manager(handle), owner: Owner::Manager(manager), events })
+            Ok(Started { facts, handle, owner: Owner::Manager(manager), events })
         }
-        RoleName::Member => {
-            let options = MemberOptions { gsm: resolve(&group.gsm).await?, group: group.name };
-            let mut group = Group::join(&host, options).map_err(Failure::because)?;
+        Part::Member => {
+            let options = MemberOptions { gsm: resolve(&group).await?, group: group.name };
+            let mut group = Group::join(host, options).map_err(because)?;
             let events = NodeEvents::Member(group.events_from_start());
             let handle = NodeHandle::Member(group.handle());
             Ok(Started { facts, handle, owner: Owner::Member(group), events })
@@ -108,18 +108,17 @@ pub(super) async fn start(threads: &Threads, config: Config) -> Result<Started, 
     }
 }
 
-fn the_group(config: &Config) -> Result<GroupConfig, Failure> {
-    match &config.groups[..] {
-        [group] => Ok(group.clone()),
-        _ => Err(Failure::Failed("several groups a node are not available yet".to_owned())),
-    }
+/// What this version can be in a group.
+enum Part {
+    Manager,
+    Member,
 }
 
 /// What the node is in the group from the start; `Err` for what this version cannot be yet.
-fn available(group: &GroupConfig) -> Result<RoleName, Failure> {
+fn available(group: &GroupConfig) -> Result<Part, Failure> {
     let missing = match group.role {
-        Role::Manager => return Ok(RoleName::Manager),
-        Role::Member if !group.gsm.is_empty() => return Ok(RoleName::Member),
+        Role::Manager => return Ok(Part::Manager),
+        Role::Member if !group.gsm.is_empty() => return Ok(Part::Member),
         Role::Member => "to find a manager by multicast is not available yet: write gsm = [\"host:port\"]",
         Role::Auto => "role = \"auto\" is not available yet: write role = \"member\" or role = \"manager\"",
     };
@@ -127,7 +126,7 @@ fn available(group: &GroupConfig) -> Result<RoleName, Failure> {
 }
 
 /// Opens what the groups of this process share.
-async fn open(threads: &Threads, config: &Config) -> Result<Host, Failure> {
+pub(super) async fn open(threads: &Threads, config: &Config) -> Result<Host, Failure> {
     let CredentialFiles { certificate, key, ca } = &config.credentials;
     let interface = match &config.interface {
         Some(name) => Interface::resolve(name),
@@ -155,10 +154,10 @@ impl NodeHandle {
 
 impl Owner {
     /// Hands what is received to whoever reads it. Returns when the node has ended by itself.
-    pub(super) async fn pump(&mut self, daemon: &Daemon) {
+    pub(super) async fn pump(&mut self, group: &RunningGroup) {
         while let Some(message) = self.recv().await {
             // Nobody reading is in order.
-            let _ = daemon.messages.send(Arc::new(message));
+            let _ = group.messages.send(Arc::new(message));
         }
     }
 
@@ -206,21 +205,22 @@ fn manager_options(group: GroupConfig, store: MemoryStore) -> ManagerOptions {
 
 /// The addresses of the registrars, in order. A name that does not resolve is skipped with a warning unless it was the
 /// last hope.
-async fn resolve(gsm: &[String]) -> Result<Vec<SocketAddr>, Failure> {
+async fn resolve(group: &GroupConfig) -> Result<Vec<SocketAddr>, Failure> {
     let mut addresses = Vec::new();
     let mut failures = Vec::new();
-    for name in gsm {
+    for name in &group.gsm {
         match tokio::net::lookup_host(name).await {
             Ok(found) => addresses.extend(found.filter(SocketAddr::is_ipv4)),
             Err(error) => {
-                tracing::warn!(target: "conclave", %name, %error, "registrar.unresolved");
+                tracing::warn!(target: "conclave", group = %group.name, %name, %error, "registrar.unresolved");
                 failures.push(format!("{name}: {error}"));
             }
         }
     }
     if addresses.is_empty() {
         let why = if failures.is_empty() { "no IPv4 address".to_owned() } else { failures.join("; ") };
-        return Err(Failure::Failed(format!("cannot resolve any manager of gsm: {why}")));
+        let text = format!("group {:?}: cannot resolve any manager of gsm: {why}", group.name);
+        return Err(Failure::Failed(text));
     }
     Ok(addresses)
 }

@@ -11,19 +11,25 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::Daemon;
 use super::happening::{Happening, happened};
 use super::node::{NodeEvent, NodeEvents};
+use super::{Daemon, RunningGroup};
 
 /// What the events add up to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
+    /// The group's name.
+    group: String,
     /// Where a member stands; of no meaning at a manager.
     pub(crate) standing: Standing,
     /// Where the member's subgroup lives.
     pub(crate) place: Option<Place>,
     /// Why the member is not in, or what went wrong last.
     pub(crate) reason: Option<String>,
+    /// Why it looks for another manager while it still holds the keys of one.
+    pub(crate) moving: Option<Move>,
+    /// When it was noticed that the manager is silent; of no meaning once it is not.
+    pub(crate) silent_since: Option<Instant>,
     /// Key updates sent, and when the last one was.
     pub(crate) rekeys: u64,
     pub(crate) last_rekey: Option<Instant>,
@@ -51,7 +57,12 @@ pub(crate) enum Standing {
 }
 
 /// Runs until the node has ended and nothing it told is left.
-pub(super) async fn run(daemon: Arc<Daemon>, mut events: NodeEvents, ended: CancellationToken) {
+pub(super) async fn run(
+    daemon: Arc<Daemon>,
+    group: Arc<RunningGroup>,
+    mut events: NodeEvents,
+    ended: CancellationToken,
+) {
     loop {
         let event = tokio::select! {
             biased;
@@ -59,9 +70,11 @@ pub(super) async fn run(daemon: Arc<Daemon>, mut events: NodeEvents, ended: Canc
             () = ended.cancelled() => return,
         };
         let happening = match event {
-            Ok(NodeEvent::Manager(event)) => daemon.record().on_manager(event),
-            Ok(NodeEvent::Member(event)) => daemon.record().on_member(event),
-            Err(RecvError::Lagged(count)) => Some(happened!(warn, "events.missed", count = count)),
+            Ok(NodeEvent::Manager(event)) => group.record().on_manager(event),
+            Ok(NodeEvent::Member(event)) => group.record().on_member(event),
+            Err(RecvError::Lagged(count)) => {
+                Some(happened!(warn, &group.facts.name, "events.missed", count = count))
+            }
             Err(RecvError::Closed) => return,
         };
         if let Some(happening) = happening {
@@ -72,12 +85,18 @@ pub(super) async fn run(daemon: Arc<Daemon>, mut events: NodeEvents, ended: Canc
 }
 
 impl Record {
+    /// Nothing has happened yet in the group of this name.
+    pub(super) fn of(group: &str) -> Self {
+        Self { group: group.to_owned(), ..Self::default() }
+    }
+
     fn on_manager(&mut self, event: GsmEvent) -> Option<Happening> {
         Some(match event {
             GsmEvent::Admitted { identity, reg_no, sender } => {
                 self.admitted += 1;
                 happened!(
                     info,
+                    &self.group,
                     "member.admitted",
                     identity = identity,
                     leaf = reg_no.0,
@@ -89,6 +108,7 @@ impl Record {
                 let (word, text) = (refusal_word(why), why.to_string());
                 happened!(
                     warn,
+                    &self.group,
                     "join.refused",
                     identity = identity,
                     address = address,
@@ -105,6 +125,7 @@ impl Record {
                 self.last_rekey = Some(Clock.now());
                 happened!(
                     info,
+                    &self.group,
                     "group.rekeyed",
                     term = summary.state.term.0,
                     epoch = summary.state.epoch.0,
@@ -116,64 +137,123 @@ impl Record {
                     bytes = summary.bytes,
                 )
             }
-            GsmEvent::ReadOnly => happened!(error, "store.read_only"),
-            GsmEvent::Writable => happened!(info, "store.writable"),
+            GsmEvent::KeyRing(_) => return None,
+            other => self.on_past(other)?,
+        })
+    }
+
+    /// What a manager says of its store, and of what was before it started.
+    fn on_past(&self, event: GsmEvent) -> Option<Happening> {
+        Some(match event {
+            GsmEvent::ReadOnly => happened!(error, &self.group, "store.read_only"),
+            GsmEvent::Writable => happened!(info, &self.group, "store.writable"),
             GsmEvent::Resumed { members, term } => {
-                happened!(info, "manager.resumed", members = members, term = term.0)
+                happened!(info, &self.group, "manager.resumed", members = members, term = term.0)
             }
-            GsmEvent::StartedOver { members } => happened!(warn, "manager.started_over", members = members),
+            GsmEvent::StartedOver { members } => {
+                happened!(warn, &self.group, "manager.started_over", members = members)
+            }
             GsmEvent::RolledBack { held, seen, revocations } => happened!(
                 error,
+                &self.group,
                 "store.rolled_back",
                 held = held.map(|state| state.to_string()).unwrap_or_default(),
                 seen = seen.map(|state| state.to_string()).unwrap_or_default(),
                 revocations = revocations,
             ),
             GsmEvent::OtherStart { state } => {
-                happened!(error, "manager.other_start", state = state.to_string())
+                happened!(error, &self.group, "manager.other_start", state = state.to_string())
             }
-            GsmEvent::Revoked { .. } => happened!(info, "member.revoked"),
-            GsmEvent::KeyRing(_) => return None,
+            GsmEvent::Revoked { .. } => happened!(info, &self.group, "member.revoked"),
             GsmEvent::OtherManager { .. }
             | GsmEvent::NotMerged { .. }
             | GsmEvent::TookOver { .. }
-            | GsmEvent::SteppedDown { .. } => return on_merging(event),
+            | GsmEvent::SteppedDown { .. } => return self.on_merging(event),
+            GsmEvent::KeyRing(_)
+            | GsmEvent::Admitted { .. }
+            | GsmEvent::Refused { .. }
+            | GsmEvent::Departed { .. }
+            | GsmEvent::Rekeyed(_) => return None,
+        })
+    }
+
+    /// What happened between this manager and another one of the group.
+    fn on_merging(&self, event: GsmEvent) -> Option<Happening> {
+        Some(match event {
+            GsmEvent::OtherManager { identity, subgroup, merges } => happened!(
+                warn,
+                &self.group,
+                "manager.other",
+                identity = identity,
+                subgroup = subgroup.to_string(),
+                merges = merges
+            ),
+            GsmEvent::NotMerged { identity, why } => {
+                happened!(
+                    warn,
+                    &self.group,
+                    "manager.not_merged",
+                    identity = identity,
+                    reason = why.to_string()
+                )
+            }
+            GsmEvent::TookOver { identity, subgroup } => {
+                happened!(
+                    info,
+                    &self.group,
+                    "manager.took_over",
+                    identity = identity,
+                    subgroup = subgroup.to_string()
+                )
+            }
+            GsmEvent::SteppedDown { to, identity, subgroup } => happened!(
+                info,
+                &self.group,
+                "manager.stepped_down",
+                identity = identity,
+                registrar = to,
+                subgroup = subgroup.to_string()
+            ),
+            _ => return None,
         })
     }
 
     fn on_departed(&self, identity: String, sender: &str, why: Departure) -> Happening {
         match why {
-            Departure::Left => happened!(info, "member.left", identity = identity, sender = sender),
-            Departure::Silent => happened!(info, "member.silent", identity = identity, sender = sender),
-            Departure::Replaced => happened!(info, "member.replaced", identity = identity, sender = sender),
-            Departure::Evicted => happened!(info, "member.evicted", identity = identity, sender = sender),
+            Departure::Left => {
+                happened!(info, &self.group, "member.left", identity = identity, sender = sender)
+            }
+            Departure::Silent => {
+                happened!(info, &self.group, "member.silent", identity = identity, sender = sender)
+            }
+            Departure::Replaced => {
+                happened!(info, &self.group, "member.replaced", identity = identity, sender = sender)
+            }
+            Departure::Evicted => {
+                happened!(info, &self.group, "member.evicted", identity = identity, sender = sender)
+            }
         }
     }
 
     fn on_member(&mut self, event: MemberEvent) -> Option<Happening> {
         Some(match event {
-            MemberEvent::Granted(place) => {
-                let granted = happened!(
-                    info,
-                    "join.granted",
-                    manager = place.manager.clone(),
-                    subgroup = place.subgroup.to_string(),
-                    leaf = place.reg_no.0,
-                    sender = place.sender.to_string(),
-                    control = place.control,
-                    data = place.data,
-                );
-                self.place = Some(place);
-                granted
-            }
+            MemberEvent::Granted(place) => self.on_granted(place),
             MemberEvent::Admitted => {
                 self.standing = Standing::Admitted;
-                happened!(info, "join.admitted")
+                happened!(info, &self.group, "join.admitted")
             }
             MemberEvent::Installed { state, hard } => {
                 self.standing = Standing::Joined;
                 self.reason = None;
-                happened!(info, "state.installed", term = state.term.0, epoch = state.epoch.0, hard = hard)
+                self.moving = None;
+                happened!(
+                    info,
+                    &self.group,
+                    "state.installed",
+                    term = state.term.0,
+                    epoch = state.epoch.0,
+                    hard = hard
+                )
             }
             MemberEvent::Unreachable { registrar, why } => {
                 self.failed(registrar.to_string(), why.to_string())
@@ -185,27 +265,61 @@ impl Record {
                 *self.refused.entry(refusal_word(why)).or_default() += 1;
                 let (word, text) = (refusal_word(why), why.to_string());
                 self.reason = Some(format!("refused by {registrar}: {text}"));
-                happened!(warn, "join.refused", registrar = registrar, reason = word, text = text)
+                happened!(
+                    warn,
+                    &self.group,
+                    "join.refused",
+                    registrar = registrar,
+                    reason = word,
+                    text = text
+                )
             }
-            MemberEvent::ManagerSilent => happened!(warn, "manager.silent"),
+            MemberEvent::ManagerSilent => {
+                self.silent_since = Some(Clock.now());
+                happened!(warn, &self.group, "manager.silent")
+            }
             MemberEvent::ManagerRestarted { state } => {
-                happened!(info, "manager.restarted", term = state.term.0)
+                self.silent_since = None;
+                happened!(info, &self.group, "manager.restarted", term = state.term.0)
             }
-            MemberEvent::Moving(why) => happened!(warn, "member.moving", reason = move_word(why)),
-            MemberEvent::Standing => happened!(info, "election.standing"),
-            MemberEvent::Elected => happened!(info, "election.won"),
+            MemberEvent::Moving(why) => {
+                self.moving = Some(why);
+                happened!(warn, &self.group, "member.moving", reason = move_word(why))
+            }
+            MemberEvent::Standing => {
+                self.reason = Some("nobody manages the group, and this node stands for election".to_owned());
+                happened!(info, &self.group, "election.standing")
+            }
+            MemberEvent::Elected => happened!(info, &self.group, "election.won"),
             MemberEvent::Ended(how) => {
                 self.standing = Standing::Out;
                 self.place = None;
-                happened!(info, "membership.ended", how = self.ended(how))
+                self.moving = None;
+                happened!(info, &self.group, "membership.ended", how = self.ended(how))
             }
             MemberEvent::KeyRing(_) => return None,
         })
     }
 
+    fn on_granted(&mut self, place: Place) -> Happening {
+        let granted = happened!(
+            info,
+            &self.group,
+            "join.granted",
+            manager = place.manager.clone(),
+            subgroup = place.subgroup.to_string(),
+            leaf = place.reg_no.0,
+            sender = place.sender.to_string(),
+            control = place.control,
+            data = place.data,
+        );
+        self.place = Some(place);
+        granted
+    }
+
     fn failed(&mut self, registrar: String, why: String) -> Happening {
         self.reason = Some(format!("{registrar}: {why}"));
-        happened!(warn, "join.failed", registrar = registrar, why = why)
+        happened!(warn, &self.group, "join.failed", registrar = registrar, why = why)
     }
 
     fn ended(&mut self, how: Ending) -> &'static str {
@@ -218,33 +332,6 @@ impl Record {
         self.reason.get_or_insert_with(|| text.to_owned());
         word
     }
-}
-
-/// What happened between this manager and another one of the group.
-fn on_merging(event: GsmEvent) -> Option<Happening> {
-    Some(match event {
-        GsmEvent::OtherManager { identity, subgroup, merges } => happened!(
-            warn,
-            "manager.other",
-            identity = identity,
-            subgroup = subgroup.to_string(),
-            merges = merges
-        ),
-        GsmEvent::NotMerged { identity, why } => {
-            happened!(warn, "manager.not_merged", identity = identity, reason = why.to_string())
-        }
-        GsmEvent::TookOver { identity, subgroup } => {
-            happened!(info, "manager.took_over", identity = identity, subgroup = subgroup.to_string())
-        }
-        GsmEvent::SteppedDown { to, identity, subgroup } => happened!(
-            info,
-            "manager.stepped_down",
-            identity = identity,
-            registrar = to,
-            subgroup = subgroup.to_string()
-        ),
-        _ => return None,
-    })
 }
 
 /// The word of a move in events.

@@ -19,6 +19,7 @@ async fn an_operator_sees_who_is_in_and_how_the_node_is() {
     let status = manager.ask(&["status"]).await.json();
     for (name, value) in [
         ("role", "manager"),
+        ("configured_role", "manager"),
         ("identity", "gsm.example"),
         ("group", "video"),
         ("interface", "lo (127.0.0.1)"),
@@ -158,4 +159,6 @@ async fn a_member_that_is_stopped_leaves_and_a_manager_that_is_stopped_ends_in_o
     let status = bob.ask(&["status"]).await;
     assert_eq!((status.code, &status.parsed()["member"]["manager_silent"]), (4, &true.into()));
     assert!(status.parsed()["state"]["epoch"].as_u64().is_some(), "{status:?}");
+    assert!(status.parsed()["member"]["manager_silent_seconds"].as_f64().is_some(), "{status:?}");
+    assert!(status.parsed()["problems"][0].as_str().unwrap().contains("from the manager for "), "{status:?}");
 }

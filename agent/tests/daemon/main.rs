@@ -4,6 +4,7 @@
 
 mod certificates;
 mod commands;
+mod groups;
 mod messages;
 mod refusals;
 mod secrets;

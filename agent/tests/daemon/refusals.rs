@@ -41,7 +41,9 @@ async fn help_shows_every_command_and_nothing_else() {
         .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    for name in ["run", "status", "members", "evict", "rekey", "set", "events", "send", "recv", "pki"] {
+    for name in
+        ["run", "groups", "status", "members", "evict", "rekey", "set", "events", "send", "recv", "pki"]
+    {
         assert!(listed.contains(&name), "{name}: {listed:?}");
     }
     for name in listed.into_iter().filter(|name| *name != "help") {
@@ -55,7 +57,10 @@ async fn a_member_without_a_manager_is_degraded_and_says_why() {
     let mut alice = site.member("alice", "127.0.0.1:1").await;
     alice.event("join.failed").await;
     let status = alice.ask(&["status"]).await;
-    assert_eq!((status.code, &status.parsed()["member"]["standing"]), (4, &"searching".into()));
+    assert_eq!(
+        (status.code, &status.parsed()["role"], &status.parsed()["member"]["standing"]),
+        (4, &"searching".into(), &"searching".into())
+    );
     let problem = status.parsed()["problems"][0].as_str().unwrap().to_owned();
     assert!(problem.starts_with("not in the group: 127.0.0.1:1: unreachable: "), "{problem}");
     assert!(alice.terminate().await.success());

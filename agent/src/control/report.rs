@@ -1,0 +1,235 @@
+//! How a group is, in the words of the control socket.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use conclave::{Clock, DriverCounters, GroupHandle, ManagerHandle};
+use data::{DropReason, OpenCounters};
+use gsm::{GsmStatus, Listed};
+use member::{Member, Move};
+use protocol::{Instant, SenderId};
+use storage::Health;
+
+use super::caller::Fault;
+use super::reply::{
+    DataCounts, ListedMember, ManagerStatus, MemberStatus, NodeCounts, RoleName, Status, TlsCounts, VERSION,
+};
+use crate::daemon::{Daemon, NodeHandle, RunningGroup, Standing};
+use crate::spoken;
+
+/// Everything about one group.
+pub(super) async fn status(daemon: &Daemon, group: &RunningGroup) -> Result<Status, Fault> {
+    match &group.node {
+        NodeHandle::Manager(manager) => manager_status(daemon, group, manager).await,
+        NodeHandle::Member(member) => member_status(daemon, group, member).await,
+    }
+}
+
+async fn manager_status(
+    daemon: &Daemon,
+    group: &RunningGroup,
+    manager: &ManagerHandle,
+) -> Result<Status, Fault> {
+    let asked = manager.group().machine().call(|gsm, now| {
+        let config = gsm.config();
+        (gsm.status(now), config.control, config.data)
+    });
+    let (asked, control, data) = asked.await.map_err(Fault::gone)?;
+    let mut status = common(daemon, group, &manager.group().data_counters(), manager.driver_counters());
+    if let Health::Behind { .. } | Health::Damaged { .. } = &group.facts.store.health {
+        status.problems.push(format!("the store was found {}", group.facts.store.health));
+    }
+    if asked.read_only {
+        status.problems.push("the store failed: nobody is admitted until it works again".to_owned());
+    }
+    status.subgroup = Some(asked.subgroup.to_string());
+    status.state = Some(asked.state.into());
+    status.control_address = Some(control.to_string());
+    status.data_address = Some(data.to_string());
+    status.manager = Some(manager_part(group, manager, &asked));
+    Ok(status)
+}
+
+fn manager_part(group: &RunningGroup, manager: &ManagerHandle, asked: &GsmStatus) -> ManagerStatus {
+    let record = group.record();
+    let store = &group.facts.store;
+    let admission = manager.admission().snapshot();
+    ManagerStatus {
+        registrar: manager.registrar().to_string(),
+        members: asked.members as u64,
+        pending: asked.pending as u64,
+        next_rekey_seconds: asked.next_rekey.map(|left| left.as_secs_f64()),
+        rekey_interval_seconds: asked.rekey_interval.as_secs_f64(),
+        rekeys: record.rekeys,
+        last_rekey_seconds_ago: record.last_rekey.map(|at| Clock.now().saturating_since(at).as_secs_f64()),
+        store: manager.store().to_owned(),
+        store_path: store.path.as_ref().map(|path| path.display().to_string()),
+        store_health: store.health.to_string(),
+        store_survives_restart: store.survives_restart,
+        read_only: asked.read_only,
+        journal: asked.journal.0,
+        revocations: asked.revocations as u64,
+        admitted: record.admitted,
+        departed: named(&record.departed),
+        refused: named(&record.refused),
+        tls: TlsCounts {
+            accepted: admission.accepted,
+            over_limit: admission.over_limit,
+            refused: named(&admission.refused),
+        },
+    }
+}
+
+async fn member_status(
+    daemon: &Daemon,
+    group: &RunningGroup,
+    member: &GroupHandle<Member>,
+) -> Result<Status, Fault> {
+    let asked = member.machine().call(|member, _| (member.held(), member.known(), member.manager_silent()));
+    let (held, known, manager_silent) = asked.await.map_err(Fault::gone)?;
+    let mut status = common(daemon, group, &member.data_counters(), member.driver_counters());
+    let record = group.record().clone();
+    let silent = record.silent_since.filter(|_| manager_silent);
+    let silent = silent.map(|since| Clock.now().saturating_since(since).as_secs_f64());
+    status.role = if record.standing == Standing::Searching { RoleName::Searching } else { RoleName::Member };
+    match record.standing {
+        Standing::Joined if let Some(why) = record.moving => {
+            status.problems.push(format!("looks for another manager: {}", move_text(why)));
+        }
+        Standing::Joined if manager_silent => {
+            status.problems.push(format!("no sign of life from the manager{}", silent_for(silent)));
+        }
+        Standing::Joined if held.is_none() => {
+            status.problems.push("holds no current key: waits for repair, or was put out".to_owned());
+        }
+        Standing::Joined if held < known => {
+            status.problems.push("behind its manager: waits for a key update it missed".to_owned());
+        }
+        Standing::Joined => {}
+        Standing::Admitted => status.problems.push("admitted; waits for the next key update".to_owned()),
+        Standing::Searching | Standing::Out => {
+            let why = record.reason.as_deref().unwrap_or("no manager has answered yet");
+            status.problems.push(format!("not in the group: {why}"));
+        }
+    }
+    let place = record.place.as_ref();
+    status.subgroup = place.map(|place| place.subgroup.to_string());
+    status.state = held.map(Into::into);
+    status.control_address = place.map(|place| place.control.to_string());
+    status.data_address = place.map(|place| place.data.to_string());
+    status.member = Some(MemberStatus {
+        standing: record.standing,
+        reason: record.reason.clone(),
+        gsm: group.facts.gsm.clone(),
+        manager: place.map(|place| place.manager.clone()),
+        manager_silent,
+        manager_silent_seconds: silent,
+        known: known.map(Into::into),
+        leaf: place.map(|place| place.reg_no.0),
+        sender: place.map(|place| place.sender.to_string()),
+        refused: named(&record.refused),
+    });
+    Ok(status)
+}
+
+/// What every status has.
+fn common(daemon: &Daemon, group: &RunningGroup, opened: &OpenCounters, driver: &DriverCounters) -> Status {
+    let facts = &group.facts;
+    let dropped =
+        DropReason::ALL.into_iter().map(|reason| (drop_word(reason).to_owned(), opened.dropped(reason)));
+    Status {
+        version: VERSION,
+        role: RoleName::Manager,
+        configured_role: facts.role.into(),
+        identity: daemon.host.identity().to_owned(),
+        group: facts.name.clone(),
+        group_id: facts.id.clone(),
+        interface: daemon.host.interface().to_string(),
+        pid: std::process::id(),
+        uptime_seconds: Clock.now().saturating_since(daemon.since).as_secs_f64(),
+        problems: Vec::new(),
+        subgroup: None,
+        state: None,
+        control_address: None,
+        data_address: None,
+        data: DataCounts { delivered: opened.delivered, waited: opened.waited, dropped: dropped.collect() },
+        node: NodeCounts {
+            taken: driver.taken.load(Ordering::Relaxed),
+            rejected: driver.rejected.load(Ordering::Relaxed),
+            worst_lateness_seconds: Duration::from_micros(driver.worst_lateness.load(Ordering::Relaxed))
+                .as_secs_f64(),
+        },
+        manager: None,
+        member: None,
+    }
+}
+
+/// One line of `members`.
+pub(super) fn listed_member(member: &Listed, own: SenderId, now: Instant) -> ListedMember {
+    let standing = match member.standing {
+        gsm::Standing::Pending => "pending",
+        gsm::Standing::In => "in",
+        gsm::Standing::Leaving => "leaving",
+    };
+    let is_own = member.sender == own;
+    ListedMember {
+        identity: member.identity.clone(),
+        leaf: member.reg_no.0,
+        sender: member.sender.to_string(),
+        standing: standing.to_owned(),
+        own: is_own,
+        eligible: member.eligible,
+        certificate: hex(&member.certificate),
+        epoch: member.held.map(|held| held.epoch.0),
+        heard_seconds_ago: if is_own { 0.0 } else { now.saturating_since(member.heard).as_secs_f64() },
+        address: member.address.map(|address| address.to_string()),
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("invariant: writing to a string cannot fail");
+        text
+    })
+}
+
+const fn move_text(why: Move) -> &'static str {
+    match why {
+        Move::SentAway => "its manager sent it there",
+        Move::ManagerLost => "its own is silent, and another one is there",
+        Move::ManagerForgot => "its own came back without its state",
+        Move::NotKnown => "its own does not know it any more",
+    }
+}
+
+fn silent_for(seconds: Option<f64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!(" for {}", spoken::rough(seconds)))
+}
+
+fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+/// The word of a reason in counters.
+const fn drop_word(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Malformed => "malformed",
+        DropReason::Mismatch => "mismatch",
+        DropReason::BadWrap => "bad_wrap",
+        DropReason::BadCommitment => "bad_commitment",
+        DropReason::BadTag => "bad_tag",
+        DropReason::OtherGroup => "other_group",
+        DropReason::OtherSuite => "other_suite",
+        DropReason::Own => "own",
+        DropReason::OldKey => "old_key",
+        DropReason::Departed => "departed",
+        DropReason::Replayed => "replayed",
+        DropReason::BehindWindow => "behind_window",
+        DropReason::ClosedStream => "closed_stream",
+        DropReason::WaitingFull => "waiting_full",
+        DropReason::WaitedTooLong => "waited_too_long",
+        DropReason::NotReady => "not_ready",
+    }
+}
