@@ -13,6 +13,7 @@ use conclave::{Message, SendError};
 use futures_util::future::ready;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use tokio_util::io::StreamReader;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::caller::{Fault, Of, Within};
 use super::reply::{Received, Sent};
 use super::report::hex;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, RunningGroup};
 
 type Shared = State<Arc<Daemon>>;
 
@@ -57,8 +58,35 @@ pub(super) async fn recv(
     }
 }
 
-pub(super) async fn send(Of(group): Of, body: Body) -> Result<Json<Sent>, Fault> {
-    let bytes = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+pub(super) async fn send(
+    State(daemon): Shared,
+    group: Result<Of, Fault>,
+    body: Body,
+) -> Result<Json<Sent>, Fault> {
+    let mut bytes = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    let stop = daemon.stop.clone().cancelled_owned();
+    let sent = match group {
+        Ok(Of(group)) => tokio::select! {
+            sent = forward(&group, &mut bytes) => sent,
+            () = stop => Err(Fault::gone("the daemon ends")),
+        },
+        Err(fault) => Err(fault),
+    };
+    if sent.is_err() {
+        // Who still writes must be able to, or it finds a broken pipe and not the reason.
+        let stop = daemon.stop.clone().cancelled_owned();
+        tokio::spawn(async move {
+            let mut nowhere = tokio::io::sink();
+            tokio::select! {
+                _ = tokio::io::copy(&mut bytes, &mut nowhere) => {}
+                () = stop => {}
+            }
+        });
+    }
+    sent.map(Json)
+}
+
+async fn forward(group: &RunningGroup, bytes: impl AsyncRead + Unpin) -> Result<Sent, Fault> {
     let codec = LengthDelimitedCodec::builder().max_frame_length(data::MAX_PAYLOAD).new_codec();
     let mut frames = FramedRead::new(bytes, codec);
     let mut sent = Sent::default();
@@ -71,7 +99,7 @@ pub(super) async fn send(Of(group): Of, body: Body) -> Result<Json<Sent>, Fault>
         sent.packets += 1;
         sent.bytes += payload.len() as u64;
     }
-    Ok(Json(sent))
+    Ok(sent)
 }
 
 fn unsent(sent: Sent, error: SendError) -> Fault {

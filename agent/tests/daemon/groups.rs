@@ -96,7 +96,8 @@ async fn a_command_that_could_mean_several_groups_is_told_their_names() {
     for command in
         [&["status"][..], &["members"], &["rekey"], &["evict", "bob.example"], &["send"], &["recv"]]
     {
-        let ended = manager.ask(command).await;
+        // More than any buffer between the two holds: who is refused early must still hear why.
+        let ended = manager.ask_with(command, &b"a line\n".repeat(200_000)).await;
         assert_eq!(ended.code, 2, "{ended:?}");
         let names = format!("say which group you mean with --group: video, {SECOND}");
         assert!(ended.stderr.contains(&names), "{ended:?}");
