@@ -12,6 +12,7 @@ mod churn;
 mod connections;
 mod dice;
 mod driver;
+mod election;
 mod faults;
 mod lan;
 mod node;
@@ -27,6 +28,7 @@ mod world;
 
 pub use cast::{Cast, Delivered, Honest, Player, Receiver};
 pub use dice::Dice;
+pub use election::ElectionReport;
 pub use faults::{LanFaults, StoreFaults};
 pub use node::NodeId;
 pub use oracle::{Oracle, Property, Registered, Roll, Setting, Violation};

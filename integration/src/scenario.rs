@@ -98,6 +98,24 @@ impl Scenario {
         }
     }
 
+    /// Twenty nodes that may all manage, started within 20 ms of each other on a LAN that loses up to a fifth of all
+    /// datagrams; nobody was told who shall manage.
+    pub fn election(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "election", 0);
+        let mut rate = |most: u64| u32::try_from(dice.between(0, most)).unwrap_or_default();
+        let (loss, duplication) = (rate(200), rate(100));
+        let most_delay = Duration::from_millis(dice.between(1, 50));
+        Self {
+            eligible: 20,
+            discovery: true,
+            elects: true,
+            ramp: Duration::from_millis(20),
+            duration: Duration::from_secs(15),
+            lan: LanFaults { loss, duplication, most_delay, ..LanFaults::none() },
+            ..Self::calm(19)
+        }
+    }
+
     /// The scenario of a seed: 8 to 14 members over one to two minutes, with joins, leaves, evictions and restarts.
     /// Every kind of fault is on or off, at a rate of its own.
     pub fn drawn(seed: u64) -> Self {

@@ -249,10 +249,8 @@ impl World {
     }
 
     fn verdict(self) -> Result<Report, Box<Failure>> {
-        let violations = self.oracle.violations().to_vec();
-        if !violations.is_empty() {
-            let trace = self.trace.tail(200).copied().collect();
-            return Err(Box::new(Failure { seed: self.seed, violations, trace }));
+        if !self.oracle.violations().is_empty() {
+            return Err(self.failure());
         }
         let (sent, delivered) = self.oracle.packets();
         let roll = self.oracle.roll();
@@ -265,6 +263,11 @@ impl World {
             sent,
             delivered,
         })
+    }
+
+    pub(crate) fn failure(&self) -> Box<Failure> {
+        let violations = self.oracle.violations().to_vec();
+        Box::new(Failure { seed: self.seed, violations, trace: self.trace.tail(200).copied().collect() })
     }
 
     /// The time.

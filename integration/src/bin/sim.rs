@@ -1,6 +1,7 @@
 //! Runs the world for many seeds: `sim --seeds 1000 --from 0`. The last line says how many passed and failed.
 //!
-//! Each seed draws its faults, up to a limit for each kind; with `--worst` every run has the LAN's at that limit.
+//! Each seed draws its faults, up to a limit for each kind; with `--worst` every run has the LAN's at that limit. With
+//! `--election` each seed is twenty nodes that elect a manager.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,15 +11,18 @@ use integration::{LanFaults, Scenario, World};
 /// Threads; each runs whole seeds, so the result does not depend on their number.
 const THREADS: usize = 2;
 
+/// What is run for each seed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Drawn,
+    Worst,
+    Election,
+}
+
 fn main() -> ExitCode {
-    let (worst, rest): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|name| name == "--worst");
-    let Some((from, seeds)) = arguments(rest.into_iter()) else {
-        eprintln!("usage: sim [--seeds N] [--from S] [--worst]");
+    let Some((kind, from, seeds)) = arguments(std::env::args().skip(1)) else {
+        eprintln!("usage: sim [--seeds N] [--from S] [--worst | --election]");
         return ExitCode::from(2);
-    };
-    let scenario = |seed| match worst.is_empty() {
-        true => Scenario::drawn(seed),
-        false => Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) },
     };
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
     let end = from.saturating_add(seeds);
@@ -30,7 +34,7 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    match World::new(seed, scenario(seed)).run() {
+                    match run(kind, seed) {
                         Ok(report) => println!("{report}"),
                         Err(failure) => {
                             failed.fetch_add(1, Ordering::Relaxed);
@@ -46,16 +50,30 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-/// First seed and number of seeds.
-fn arguments(mut args: impl Iterator<Item = String>) -> Option<(u64, u64)> {
-    let (mut from, mut seeds) = (0, 100);
+/// The line of one seed, or what went wrong.
+fn run(kind: Kind, seed: u64) -> Result<String, String> {
+    let done = match kind {
+        Kind::Drawn => World::new(seed, Scenario::drawn(seed)).run().map(|report| report.to_string()),
+        Kind::Worst => {
+            let scenario = Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) };
+            World::new(seed, scenario).run().map(|report| report.to_string())
+        }
+        Kind::Election => World::elect(seed).map(|report| report.to_string()),
+    };
+    done.map_err(|failure| failure.to_string())
+}
+
+/// What to run, first seed and number of seeds.
+fn arguments(mut args: impl Iterator<Item = String>) -> Option<(Kind, u64, u64)> {
+    let (mut kind, mut from, mut seeds) = (Kind::Drawn, 0, 100);
     while let Some(name) = args.next() {
-        let value = args.next()?.parse().ok()?;
         match name.as_str() {
-            "--from" => from = value,
-            "--seeds" => seeds = value,
+            "--worst" if kind == Kind::Drawn => kind = Kind::Worst,
+            "--election" if kind == Kind::Drawn => kind = Kind::Election,
+            "--from" => from = args.next()?.parse().ok()?,
+            "--seeds" => seeds = args.next()?.parse().ok()?,
             _ => return None,
         }
     }
-    Some((from, seeds))
+    Some((kind, from, seeds))
 }
