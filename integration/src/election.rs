@@ -54,7 +54,7 @@ impl World {
         let mut gathered = None;
         while self.now() < Instant::ZERO + GATHERED && self.violations().is_empty() {
             self.run_for(Duration::from_millis(50));
-            gathered = if self.is_gathered() { gathered.or(Some(self.now())) } else { None };
+            gathered = if self.is_gathered() { gathered.or_else(|| Some(self.now())) } else { None };
         }
         let managed = self.managed();
         let (decided, interim) = decision(&managed);

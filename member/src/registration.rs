@@ -14,9 +14,11 @@ use rand_core::CryptoRng;
 use crate::candidates::Candidates;
 use crate::config::MemberConfig;
 
-/// From JOIN to the manager's next word, and from CONFIRM to the one that the join is durable; else another one is
-/// tried.
+/// From JOIN to the manager's grant; else another one is tried.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
+/// From CONFIRM to the word that the join is durable. The manager's store may be slow, and who gives up and asks again
+/// replaces the registration that was on its way: asked too soon, that never ends.
+const DURABLE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A connection that is being set up.
 #[derive(Clone, Copy, Debug)]
@@ -297,7 +299,7 @@ impl RegistrationExchange {
         let manager = exchange.peer.identity.clone();
         let admission = Box::new(Admission { grant, keys, manager, registrar: to });
         exchange.stage = Stage::Confirmed(admission.clone());
-        exchange.deadline = now + ANSWER_DEADLINE;
+        exchange.deadline = now + DURABLE_DEADLINE;
         self.exchange = Some(exchange);
         (
             vec![Transmit::Frame { conn, bytes: Frame::Confirm(Confirm { mac }).encode() }],

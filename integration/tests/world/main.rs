@@ -3,6 +3,7 @@
 mod batch_counts;
 mod churn_reads;
 mod determinism;
+mod elections;
 mod evicted_member_is_out;
 mod expiry;
 mod late_joiner;
