@@ -111,7 +111,7 @@ impl SledStore {
         self.reserve.ensure();
         let anchor = Anchor::read(&self.dirs.keys, &self.keys)?;
         let bases = snapshot::read(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
-        let (engine, unusable) = self.with_reserve(|store| repair::open(&store.dirs.data))?;
+        let (engine, unusable) = repair::open(&self.dirs.data)?;
         let Some(base) = bases.newest else { return self.begin_anew(engine, unusable, &bases, anchor) };
         let mut walk = self.scribe().walk(&engine, Position::at(&base));
         let engine = match &walk.flaw {
@@ -337,7 +337,7 @@ impl Store for SledStore {
     }
 
     async fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.load_now()
+        self.with_reserve(Self::load_now)
     }
 
     async fn compact(&mut self, snapshot: Snapshot) -> Result<(), StoreError> {

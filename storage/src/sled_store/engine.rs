@@ -9,7 +9,7 @@
 //! thread is off: it would only repeat that, and dropping a database waits for it for ever once it has panicked.
 
 use std::any::Any;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use sled::{Batch, Db, IVec, Mode};
 
-use super::files::{at, entries, make_private, name, private_dir, sync_dir};
+use super::files::{at, entries, is_of_content, make_private, name, private_dir, sync_dir};
 use crate::StoreError;
 
 /// sled's page cache; the default would be a gigabyte.
 const CACHE: u64 = 32 << 20;
 /// How often a lock that only a handle of our own can hold is tried again, and how long is waited between.
-const LOCK_TRIES: u32 = 100;
-const LOCK_WAIT: Duration = Duration::from_millis(20);
+const LOCK_TRIES: u32 = 400;
+const LOCK_WAIT: Duration = Duration::from_millis(5);
 
 /// A key and its value as sled has them.
 pub(crate) type Pair = (IVec, IVec);
@@ -103,6 +103,13 @@ impl Drop for Engine {
             drop(db);
             Ok(())
         });
+        // sled's own threads may hold its file, and with it the lock, a moment longer.
+        for _ in 0..LOCK_TRIES {
+            match self.file.try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_WAIT),
+                Ok(()) | Err(TryLockError::Error(_)) => break,
+            }
+        }
     }
 }
 
@@ -173,12 +180,6 @@ impl Failure {
             other => OpenFailure::Unusable(other.to_string()),
         }
     }
-}
-
-fn is_of_content(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    let wrong = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::UnexpectedEof, ErrorKind::Other];
-    error.raw_os_error() == Some(EIO) || (error.raw_os_error().is_none() && wrong.contains(&error.kind()))
 }
 
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {

@@ -26,6 +26,13 @@ pub(crate) fn is_full(error: &StoreError) -> bool {
         if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
+/// Whether an error says that the content is bad, not that the file could not be reached just now.
+pub(crate) fn is_of_content(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    let wrong = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::UnexpectedEof, ErrorKind::Other];
+    error.raw_os_error() == Some(EIO) || (error.raw_os_error().is_none() && wrong.contains(&error.kind()))
+}
+
 /// Makes the directory if it is missing, and refuses one that others can look into.
 pub(crate) fn private_dir(path: &Path) -> Result<(), StoreError> {
     if !path.exists() {

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::files::{FILE_MODE, at, entries, name, remove, sync_dir, write_whole};
+use super::files::{FILE_MODE, at, entries, is_of_content, name, remove, sync_dir, write_whole};
 use super::keys::DataKeys;
 use super::sealing::{Chain, Place, Sealing, Table};
 use crate::{Snapshot, StoreError};
@@ -99,8 +99,11 @@ pub(crate) struct Bases {
 pub(crate) fn read(dir: &Path, keys: &DataKeys, sealing: &mut Sealing) -> Result<Bases, StoreError> {
     let mut found = Bases { newest: None, unreadable: Vec::new(), outdated: false };
     for path in files(dir)?.into_iter().rev() {
-        let bytes = fs::read(&path).map_err(at(&path))?;
-        found.newest = Base::parse(&bytes, keys, sealing);
+        found.newest = match fs::read(&path) {
+            Ok(bytes) => Base::parse(&bytes, keys, sealing),
+            Err(error) if is_of_content(&error) => None,
+            Err(error) => return Err(at(&path)(error).into()),
+        };
         if found.newest.is_some() {
             break;
         }

@@ -62,7 +62,7 @@ fn repeatedly(times: u64, mut damage: impl FnMut(u64, &Place) -> String) {
 
 #[test]
 fn one_turned_bit_anywhere_in_the_database_is_harmless_or_noticed() {
-    repeatedly(200, |round, place| {
+    repeatedly(500, |round, place| {
         let mut rng = ChaCha20Rng::seed_from_u64(round);
         let file = fs::File::options().write(true).open(place.data("db/db")).unwrap();
         let bytes = fs::read(place.data("db/db")).unwrap();

@@ -33,7 +33,7 @@ fn child_that_writes_until_it_is_killed() {
 
 #[test]
 fn every_acknowledged_record_survives_a_kill() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let root = place.dirs.data.parent().unwrap();
     let mut acknowledged = 0;
     for round in 0..ROUNDS {

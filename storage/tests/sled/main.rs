@@ -10,6 +10,7 @@ mod interrupted;
 mod key_files;
 mod kill;
 mod order;
+mod power_loss;
 mod rollback;
 mod round_trip;
 mod support;

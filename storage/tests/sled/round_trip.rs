@@ -6,7 +6,7 @@ use crate::support::{Place, append, compact, record, records, snapshot, wait, wh
 
 #[test]
 fn a_new_store_is_fresh_and_stays_so_until_something_is_stored() {
-    let place = Place::new();
+    let place = Place::on_disk();
     assert_eq!(place.look(), Loaded::default());
     let (mut store, loaded) = place.start();
     assert_eq!((&loaded.health, loaded.next_commit()), (&Health::Fresh, 1));
@@ -17,7 +17,7 @@ fn a_new_store_is_fresh_and_stays_so_until_something_is_stored() {
 
 #[test]
 fn what_was_appended_is_there_after_a_restart() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let (mut store, _) = place.start();
     append(&mut store, 1..=3);
     wait(store.append(&records(4..=50))).unwrap();
@@ -32,7 +32,7 @@ fn what_was_appended_is_there_after_a_restart() {
 
 #[test]
 fn long_records_and_long_batches_come_back() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let (mut store, _) = place.start();
     let long: Vec<_> = [0, 1, 4_095, 4_096, 4_097, 300_000, 2_000_000]
         .into_iter()
@@ -52,7 +52,7 @@ fn long_records_and_long_batches_come_back() {
 
 #[test]
 fn a_snapshot_replaces_the_records_it_contains_and_no_others() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let (mut store, _) = place.start();
     append(&mut store, 1..=20);
     compact(&mut store, 15);
@@ -75,7 +75,7 @@ fn a_snapshot_replaces_the_records_it_contains_and_no_others() {
 
 #[test]
 fn the_store_says_what_it_is_and_is_loaded_first() {
-    let place = Place::new();
+    let place = Place::on_disk();
     let mut store = place.open().unwrap();
     assert_eq!(store.describe(), StoreKind::Sled);
     assert!(store.describe().survives_restart());

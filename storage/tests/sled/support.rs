@@ -15,8 +15,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// In memory if the system has a place for that: most tests look at bytes, and syncing them takes long.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    /// Where temporary files usually are: on a disk, most likely.
+    pub(crate) fn on_disk() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    fn within(dir: TempDir) -> Self {
         let dirs = StateDirs { data: dir.path().join("data"), keys: dir.path().join("keys") };
         Self { dirs, _dir: dir }
     }
@@ -53,7 +62,16 @@ impl Place {
 
     /// sled itself, on the closed store's database.
     pub(crate) fn raw(&self) -> sled::Db {
-        sled::Config::new().path(self.data("db")).flush_every_ms(None).open().unwrap()
+        let config = sled::Config::new().path(self.data("db")).flush_every_ms(None);
+        // A handle that was just dropped may hold its lock a moment longer.
+        loop {
+            match config.open() {
+                Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                    std::thread::yield_now();
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// Changes the closed database as somebody would who has sled but no key.
