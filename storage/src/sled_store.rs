@@ -57,8 +57,8 @@ pub struct SledStore {
     reserve: Reserve,
     /// Closed after a failure, until the next call.
     engine: Option<Engine>,
-    /// Whether a write failed for another reason than lack of room: the kernel may then have dropped pages that look
-    /// written, so the database is copied to new files before it is used again.
+    /// Whether the database is to be copied to new files before anything is added to it: it has lost something, or a
+    /// write failed for another reason than lack of room, and the kernel may have dropped pages that look written.
     distrusted: bool,
     /// Since [`Store::load`].
     state: Option<State>,
@@ -114,20 +114,26 @@ impl SledStore {
         let (engine, unusable) = repair::open(&self.dirs.data)?;
         let Some(base) = bases.newest else { return self.begin_anew(engine, unusable, &bases, anchor) };
         let mut walk = self.scribe().walk(&engine, Position::at(&base));
-        let engine = match &walk.flaw {
-            Some(_) if unusable.is_none() => repair::rebuild(&self.dirs.data, engine, &walk.pairs)?,
-            _ => engine,
-        };
+        let made_anew = unusable.is_some();
         let flaw = unusable.or_else(|| walk.flaw.take());
         let health = judge(&walk.position, flaw, anchor, &self.data_keys);
-        Ok(self.adopt(engine, base.snapshot, walk, health))
+        Ok(self.adopt(engine, made_anew, base.snapshot, walk, health))
     }
 
-    /// Takes what was read as the present state.
-    fn adopt(&mut self, engine: Engine, snapshot: Option<Snapshot>, walk: Walk, health: Health) -> Loaded {
+    /// Takes what was read as the present state. An engine that has lost something, and was not made anew, loses what
+    /// is added to it as well: it is read from once more, for a copy of what is good.
+    fn adopt(
+        &mut self,
+        engine: Engine,
+        made_anew: bool,
+        snapshot: Option<Snapshot>,
+        walk: Walk,
+        health: Health,
+    ) -> Loaded {
         let good = matches!(health, Health::Fresh | Health::Whole);
         let loaded = Loaded { snapshot, records: walk.records, health };
-        self.engine = Some(engine);
+        self.distrusted = !good && !made_anew;
+        self.engine = (!self.distrusted).then_some(engine);
         self.state = Some(State {
             position: walk.position,
             floor: loaded.next_commit() - 1,
@@ -169,7 +175,7 @@ impl SledStore {
         let base = Base { generation, chain, snapshot: None };
         base.write(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
         let walk = self.scribe().walk(&engine, Position::at(&base));
-        Ok(self.adopt(engine, None, walk, empty.health))
+        Ok(self.adopt(engine, true, None, walk, empty.health))
     }
 
     fn append_now(&mut self, records: &[Record]) -> Result<(), StoreError> {
