@@ -1,6 +1,10 @@
 //! The member as a machine, driven by hand: what managers, false managers and strangers can make it do.
 
 #[cfg(test)]
+mod comeback;
+#[cfg(test)]
+mod election;
+#[cfg(test)]
 mod evicted;
 #[cfg(test)]
 mod following;
@@ -11,12 +15,24 @@ mod leaving;
 #[cfg(test)]
 mod manager;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
+mod others;
+#[cfg(test)]
+mod promotion;
 #[cfg(test)]
 mod registrars;
 #[cfg(test)]
 mod resync;
 #[cfg(test)]
+mod revocations;
+#[cfg(test)]
+mod searching;
+#[cfg(test)]
 mod silence;
 #[cfg(test)]
 mod unchanged;
+#[cfg(test)]
+mod witness;

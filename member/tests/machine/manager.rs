@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, MerkleHash, MessageXof, Secret, Signer, Suite};
-use keytree::{Batch, Degree, Join as TreeJoin, KeyTree, PathKey, TreeId};
+use keytree::{Batch, Degree, Join as TreeJoin, KeyPath, KeyTree, PathKey, TreeId};
 use protocol::{
     Alarm, Body, Confirm, Credential, Domain, Epoch, Grant, GroupId, Inst, Join, RegNo, Registration,
     RegistrationKeys, ResyncAnswer, Roster, RosterVersion, SenderId, StateId, SubgroupId, Term, Timing,
@@ -30,15 +30,23 @@ pub(crate) struct Manager {
     /// What it shares with the member under test, once it granted.
     pub(crate) keys: Option<RegistrationKeys>,
     sealed: u64,
+    pub(crate) roster: RosterVersion,
+    /// The digest its messages name.
+    pub(crate) policy: [u8; 16],
 }
 
 impl Manager {
     /// A manager at epoch 1, whose members 1 to 9 are in.
     pub(crate) fn new() -> Self {
-        let domain = Domain { suite: Suite::Aes256Ctr, group: GROUP, subgroup: SubgroupId(0x5555) };
+        Self::of(0x5555, 0x51)
+    }
+
+    /// One of this subgroup, with a signing key of its own.
+    pub(crate) fn of(subgroup: u64, key: u8) -> Self {
+        let domain = Domain { suite: Suite::Aes256Ctr, group: GROUP, subgroup: SubgroupId(subgroup) };
         let mut manager = Self {
             domain,
-            signer: Ed25519Signer::from_seed(&Secret::new([0x51; 32])),
+            signer: Ed25519Signer::from_seed(&Secret::new([key; 32])),
             state: StateId { term: Term(1), inst: Inst(0xabcd), epoch: Epoch(0) },
             tree: KeyTree::new(domain.suite, TreeId(0), Degree::default()),
             hard: false,
@@ -48,6 +56,8 @@ impl Manager {
             key_check: [0; 8],
             keys: None,
             sealed: 0,
+            roster: RosterVersion(0),
+            policy: [3; 16],
         };
         let _ = manager.cut(&(1..10).collect::<Vec<_>>(), &[]);
         manager
@@ -110,11 +120,34 @@ impl Manager {
         self.cut_with(joins, leaves)
     }
 
+    /// The refresh that steps all leaf secrets.
+    pub(crate) fn step_leaves(&mut self) -> Vec<u8> {
+        self.cut_batch(Batch { joins: Vec::new(), leaves: Vec::new(), refresh_root: true, step_leaves: true })
+    }
+
+    /// It was started again: its next state is of a new start, and its tree holds leaves and nothing else. Returns the
+    /// full key update, under which nobody has a prefilter key.
+    pub(crate) fn start_again(&mut self, term: u32, inst: u64, member: &KeyPath) -> Vec<u8> {
+        let steps = self.tree.leaf_steps();
+        let own = member.keys().next().unwrap().2.clone();
+        let others = (1..10).map(|reg_no| (RegNo(reg_no), Secret::new([reg_no as u8; 32])));
+        let leaves = std::iter::once((MEMBER, own)).chain(others);
+        let joins = leaves.map(|(reg_no, leaf)| TreeJoin { reg_no, leaf, leaf_steps: steps }).collect();
+        self.tree = KeyTree::resumed(self.domain.suite, TreeId(0), Degree::default(), steps);
+        self.state = StateId { term: Term(term), inst: Inst(inst), epoch: Epoch(0) };
+        self.prefilters = BTreeMap::from([(Epoch(0), Secret::new([0x77; 32]))]);
+        self.alarms = 0;
+        self.cut_with(joins, &[])
+    }
+
     fn cut_with(&mut self, joins: Vec<TreeJoin>, leaves: &[u32]) -> Vec<u8> {
         let refresh_root = joins.is_empty() && leaves.is_empty();
         let leaves = leaves.iter().copied().map(RegNo).collect::<Vec<_>>();
-        self.hard = !leaves.is_empty();
-        let batch = Batch { joins, leaves, refresh_root, step_leaves: false };
+        self.cut_batch(Batch { joins, leaves, refresh_root, step_leaves: false })
+    }
+
+    fn cut_batch(&mut self, batch: Batch) -> Vec<u8> {
+        self.hard = !batch.leaves.is_empty();
         let state = self.state.at(Epoch(self.state.epoch.0 + 1));
         let seed = Secret::new([state.epoch.0 as u8; 32]);
         let mut xof = MessageXof::new(self.domain.suite, &seed, &[b"message"]);
@@ -137,7 +170,7 @@ impl Manager {
             hard: self.hard,
             activation: Timing::default().activation(self.hard),
             key_check: self.domain.key_check(&group_key, state),
-            policy: [3; 16],
+            policy: self.policy,
             iv: *staged.iv(),
         };
         self.tree.merge(staged).unwrap();
@@ -170,8 +203,8 @@ impl Manager {
             message_root: self.message.0,
             message_packets: self.message.1,
             oldest: Epoch(0),
-            roster: RosterVersion(0),
-            policy: [3; 16],
+            roster: self.roster,
+            policy: self.policy,
             next_rekey: Duration::ZERO,
             path: Vec::new(),
             successors: Vec::new(),
@@ -205,7 +238,7 @@ impl Manager {
     }
 
     /// Whether a key path leads to the root of now.
-    pub(crate) fn agrees_with(&self, path: &keytree::KeyPath) -> bool {
+    pub(crate) fn agrees_with(&self, path: &KeyPath) -> bool {
         path.root().map(|(_, secret)| secret) == self.tree.root().map(|(_, secret)| secret)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crypto::{Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret};
 use data::KeyRing;
 use member::{Member, MemberConfig, MemberEvent};
+use protocol::discovery::Find;
 use protocol::{
     ConnId, DatagramKind, Envelope, Epoch, Frame, Grant, Input, Instant, Join, Lane, Machine, Nak, Peer,
     Rejected, ToManager, Transmit, Verified,
@@ -18,6 +19,7 @@ use super::manager::{GROUP, Manager};
 
 pub(crate) const SIGNING: PublicKey = PublicKey([4; 32]);
 pub(crate) const MANAGER_ADDRESS: [u8; 4] = [10, 0, 0, 200];
+const STRANGER: [u8; 4] = [10, 0, 0, 99];
 
 pub(crate) struct Node {
     pub(crate) member: Member,
@@ -113,6 +115,19 @@ impl Node {
         self.input(Input::Datagram { lane: Lane::Control, from: (MANAGER_ADDRESS, 5_000).into(), bytes })
     }
 
+    pub(crate) fn discovery(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        self.input(Input::Datagram { lane: Lane::Discovery, from: (STRANGER, 7_000).into(), bytes })
+    }
+
+    pub(crate) fn refuses_discovery(&mut self, bytes: &[u8]) -> Rejected {
+        self.refuses(Input::Datagram { lane: Lane::Discovery, from: (STRANGER, 7_000).into(), bytes })
+    }
+
+    /// A datagram by unicast, from the host with this number.
+    pub(crate) fn unicast_from(&mut self, host: u8, bytes: &[u8]) -> Result<(), Rejected> {
+        self.input(Input::Datagram { lane: Lane::Unicast, from: ([10, 0, 9, host], 7_000).into(), bytes })
+    }
+
     pub(crate) fn unicast(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
         self.input(Input::Datagram { lane: Lane::Unicast, from: (MANAGER_ADDRESS, 5_000).into(), bytes })
     }
@@ -185,11 +200,9 @@ impl Node {
 
     /// What it said to its manager alone.
     pub(crate) fn said(&self, manager: &Manager) -> Vec<ToManager> {
-        let said = self.sent.iter().filter_map(|(_, transmit)| match transmit {
-            Transmit::Unicast { bytes, .. } => Some(bytes),
-            _ => None,
-        });
-        said.map(|bytes| ToManager::open(&manager.registration(), bytes).unwrap().into_inner()).collect()
+        let said = self.unicasts(DatagramKind::ToManager);
+        let open = |bytes: &[u8]| ToManager::open(&manager.registration(), bytes).unwrap().into_inner();
+        said.iter().map(|(.., bytes)| open(bytes)).collect()
     }
 
     /// The nonce of its newest resync request.
@@ -213,6 +226,45 @@ impl Node {
             Nak::verify(bytes, &manager.domain, |_| Some(&key)).unwrap()
         })
         .collect()
+    }
+
+    /// The datagrams of a kind that it multicast, and when.
+    pub(crate) fn multicast(&self, kind: DatagramKind) -> Vec<(Instant, Vec<u8>)> {
+        let multicasts = self.sent.iter().filter_map(|(at, transmit)| match transmit {
+            Transmit::Multicast { bytes, .. } => Some((*at, bytes.clone())),
+            _ => None,
+        });
+        multicasts.filter(|(_, bytes)| Envelope::parse(bytes).unwrap().kind == kind).collect()
+    }
+
+    /// The datagrams of a kind that it unicast, to whom and when.
+    pub(crate) fn unicasts(&self, kind: DatagramKind) -> Vec<(Instant, SocketAddr, Vec<u8>)> {
+        let unicasts = self.sent.iter().filter_map(|(at, transmit)| match transmit {
+            Transmit::Unicast { to, bytes } => Some((*at, *to, bytes.clone())),
+            _ => None,
+        });
+        unicasts.filter(|(.., bytes)| Envelope::parse(bytes).unwrap().kind == kind).collect()
+    }
+
+    /// The nonces of the FINDs it sent.
+    pub(crate) fn nonces(&self) -> Vec<u64> {
+        let finds = self.multicast(DatagramKind::Find);
+        finds.iter().map(|(_, bytes)| Find::decode(bytes, GROUP).unwrap().said().nonce).collect()
+    }
+
+    /// The addresses it has tried, in order.
+    pub(crate) fn tried(&self) -> Vec<SocketAddr> {
+        self.asked().into_iter().map(|(.., to)| to).collect()
+    }
+
+    /// Sets up the newest connection to `to`, and registers over it.
+    pub(crate) fn register_at(&mut self, to: SocketAddr, manager: &mut Manager) -> ConnId {
+        let conn = self.asked().into_iter().rev().find(|(.., asked)| *asked == to).unwrap().1;
+        self.input(Input::Opened { conn, peer: peer() }).unwrap();
+        let (grant, confirm) = manager.grant(&self.join(), &channel(), |_, _| {});
+        self.frame(conn, &Frame::Grant(Box::new(grant), confirm)).unwrap();
+        self.frame(conn, &Frame::Admitted).unwrap();
+        conn
     }
 
     /// How many multicasts it sent.
