@@ -1,7 +1,7 @@
 //! Packets that come before their key.
 
-use data::{DropReason, Opened};
-use protocol::DataHint;
+use data::{DropReason, Opened, ReceiveKey, SendKey};
+use protocol::{DataHint, Epoch, Inst, Instant, SenderId, StateId, Term};
 
 use crate::support::*;
 
@@ -68,7 +68,7 @@ fn packets_under_an_old_key_or_for_others_do_not_wait() {
     let mut old = sealer(1, &steady(HERE, ALICE, 4));
     assert_eq!(open(&mut bob, at(0), &sealed(&mut old, at(0), b"x")), Err(Some(DropReason::OldKey)));
     let mut unknown = steady(HERE, ALICE, 5);
-    unknown.send[0].state.inst = protocol::Inst(1);
+    unknown.send[0].state.inst = Inst(1);
     assert_eq!(
         open(&mut bob, at(0), &sealed(&mut sealer(2, &unknown), at(0), b"x")),
         Err(Some(DropReason::OldKey))
@@ -93,4 +93,48 @@ fn an_unknown_key_gives_a_hint_and_at_most_ten_a_second() {
     assert!((9..=11).contains(&hints), "{hints}");
     while bob.poll_hint(at(9_000)).is_some() {}
     assert_eq!(bob.poll_hint(at(10_000)), None, "nothing new, no hint");
+}
+
+/// Epochs begin anew when a manager is started again: the first of a new start is no older than the fiftieth of the one
+/// before.
+#[test]
+fn packets_under_the_first_key_of_a_restarted_manager_wait_for_it() {
+    let restarted = |epoch: u32| StateId { term: Term(2), inst: Inst(0x99), epoch: Epoch(epoch) };
+    let after = |own: SenderId, epoch: u32| {
+        let (mut ring, state) = (empty(HERE, own), restarted(epoch));
+        let key = group_key(HERE, state);
+        ring.send.push(SendKey { state, key: key.clone(), from: Instant::ZERO, until: None });
+        ring.receive.push(ReceiveKey { state, key, until: None });
+        ring
+    };
+    let mut bobs = steady(HERE, BOB, 50);
+    let mut bob = opener(&bobs);
+    let early = sealed(&mut sealer(1, &after(ALICE, 1)), at(0), b"early");
+    assert_eq!(
+        open(&mut bob, at(0), &early),
+        Err(Some(DropReason::OldKey)),
+        "nothing tells of a new start yet"
+    );
+    bobs.known = Some(restarted(1));
+    bob.set_ring(at(1), &bobs);
+    let mut alice = sealer(2, &after(ALICE, 1));
+    let (first, second) = (sealed(&mut alice, at(2), b"1"), sealed(&mut alice, at(3), b"2"));
+    assert_eq!(bob.open(at(3), &first, from(1)), Opened::Waiting);
+    // Bob sends and receives under the old key meanwhile.
+    let old = sealed(&mut sealer(3, &steady(HERE, CAROL, 50)), at(4), b"old");
+    assert_eq!(open(&mut bob, at(4), &old), Ok(b"old".to_vec()));
+    // The manager has gone on before Bob heard anything but its first alarm.
+    let later = sealed(&mut sealer(4, &after(CAROL, 2)), at(5), b"3");
+    assert_eq!(bob.open(at(5), &later, from(2)), Opened::Waiting);
+    let mut held = after(BOB, 1);
+    held.receive.extend(bobs.receive.clone());
+    held.known = Some(restarted(2));
+    bob.set_ring(at(500), &held);
+    assert_eq!(drain(&mut bob, at(500)), [b"1".to_vec()]);
+    assert_eq!(open(&mut bob, at(501), &second), Ok(b"2".to_vec()));
+    held.receive.extend(after(BOB, 2).receive);
+    bob.set_ring(at(600), &held);
+    assert_eq!(drain(&mut bob, at(600)), [b"3".to_vec()]);
+    let replayed = open(&mut bob, at(601), &first);
+    assert_eq!(replayed, Err(Some(DropReason::Replayed)));
 }
