@@ -26,7 +26,12 @@ impl Gsm {
 
     /// Offers a place, once the manager's own start is durable. Nothing of the offer is recorded: a leaf that is not
     /// confirmed is given to the next who asks.
-    fn offer(&mut self, conn: ConnId, join: Join) {
+    pub(crate) fn offer(&mut self, conn: ConnId, join: Join) {
+        if let Some(starting) = &mut self.starting {
+            self.registrar.waits(conn);
+            starting.keep(conn, join);
+            return;
+        }
         let Some(peer) = self.registrar.peer(conn).cloned() else { return };
         let (Some(reg_no), Some(count)) = (self.free_leaf(), self.issued.checked_add(1)) else {
             self.refuse(conn, Refusal::Full);
@@ -43,7 +48,9 @@ impl Gsm {
         let confirm = manager_confirmation(&offer);
         let frame = Frame::Grant(Box::new(offer.grant.clone()), confirm);
         self.registrar.offered(conn, offer);
-        self.outbox.send_after(self.started, Transmit::Frame { conn, bytes: frame.encode() });
+        // Nobody hears of an eviction that a crash could undo.
+        let commit = self.started.max(self.revoked);
+        self.outbox.send_after(commit, Transmit::Frame { conn, bytes: frame.encode() });
     }
 
     fn grant(&self, join: &Join, peer: &Peer, reg_no: RegNo, sender: SenderId) -> Option<Grant> {

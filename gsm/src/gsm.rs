@@ -1,6 +1,6 @@
 //! The manager: routes inputs to the parts that deal with them, and their outcomes to the outbox (GSM 2.1, Fig. 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,7 +24,16 @@ use crate::policy::Policy;
 use crate::presence::Announcer;
 use crate::registrar::{Registrar, Rules};
 use crate::remembered::{Journal, Ledger, Remembered};
+use crate::starting::Starting;
 use crate::transmitter::Transmitter;
+
+/// Alarms of its own key a second that a manager checks for being another start's.
+const ALARM_CHECKS_PER_SECOND: u32 = 20;
+
+/// Records after which a snapshot replaces the journal.
+const COMPACT_AFTER: usize = 4_096;
+/// The same for records that took somebody out: what the store keeps of them is of no use to anybody but a thief.
+const COMPACT_AFTER_REMOVALS: usize = 256;
 
 /// The timers of a manager; registrations have deadlines of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,7 +54,14 @@ pub(crate) enum Timer {
     Reply,
     /// When to go on giving way to another manager, or to try that again.
     Merge,
+    /// When a start goes on.
+    Start,
+    /// When to ask a store that failed whether it works again.
+    Probe,
 }
+
+/// How often a store that failed is asked whether it works again, if nothing else is to be recorded.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The randomness handed in; named so that printing a manager never prints it.
 pub(crate) struct Rng(pub(crate) Box<dyn CryptoRng + Send>);
@@ -107,6 +123,16 @@ pub struct Gsm {
     /// `None` where nobody searches by multicast.
     pub(crate) announcer: Option<Announcer>,
     pub(crate) merging: Merging,
+    /// Records among them that took somebody out.
+    pub(crate) removals: usize,
+    /// `None` once it serves.
+    pub(crate) starting: Option<Starting>,
+    /// The newest alarms of this start.
+    pub(crate) own_alarms: VecDeque<Vec<u8>>,
+    pub(crate) alarm_checks: Budget,
+    /// How often the newest revocations are still to be multicast, and the record of the newest.
+    pub(crate) announcements: u8,
+    pub(crate) revoked: Commit,
     pub(crate) timers: Timers<Timer>,
     pub(crate) outbox: Outbox<GsmEvent>,
 }
@@ -143,12 +169,13 @@ impl Gsm {
     ) -> Self {
         let domain = Domain { suite: config.suite, group: config.group, subgroup: config.subgroup };
         let (inst, own) = (Inst(0), SenderId(0));
+        let nowhere = StateId { term: Term(0), inst, epoch: Epoch(0) };
         let mut gsm = Self {
             domain,
             inst,
             registrar: Registrar::new(),
             members: MemberList::new(),
-            keys: KeyManager::new(domain, config.degree, Term(0), inst, 0),
+            keys: KeyManager::new(domain, config.degree, nowhere, 0),
             transmitter: Transmitter::new(config.control, config.ttl, config.packet_size),
             policy: Policy::new(domain, &*signer),
             activation: Activation::new(domain, own, config.timing),
@@ -167,6 +194,12 @@ impl Gsm {
             since_snapshot: 0,
             announcer: Announcer::of(&config),
             merging: Merging::new(),
+            removals: 0,
+            starting: None,
+            own_alarms: VecDeque::new(),
+            alarm_checks: Budget::new(ALARM_CHECKS_PER_SECOND, ALARM_CHECKS_PER_SECOND),
+            announcements: 0,
+            revoked: Commit(0),
             timers: Timers::new(),
             outbox: Outbox::new(journal.last),
             signer: SigningKey(signer),
@@ -181,28 +214,13 @@ impl Gsm {
     /// for one and all of it is durable. The driver asks after each report of the store, and wipes the bytes when
     /// they are sealed: they hold leaf secrets.
     pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
-        None
-    }
-
-    /// Puts a member out for good and cuts at once (GSM 3.5), also one that is leaving by itself. Returns the state
-    /// from which on it is out: the eviction is durable and its key update has gone out when [`GsmEvent::Rekeyed`]
-    /// tells of that state or a later one.
-    pub fn evict(&mut self, now: Instant, identity: &str) -> Result<StateId, RequestError> {
-        if self.merging.is_leaving() {
-            return Err(RequestError::GivingWay);
+        let due = self.since_snapshot > COMPACT_AFTER || self.removals >= COMPACT_AFTER_REMOVALS;
+        let last = self.outbox.last_commit();
+        if !due || !self.sound || self.read_only || self.outbox.stored() < last {
+            return None;
         }
-        // One that was evicted already is as good as gone.
-        let revoked = |listed: &Listed| self.policy.is_revoked(&listed.identity, &listed.certificate);
-        let listed = self
-            .members
-            .newest(identity)
-            .filter(|listed| listed.standing != Standing::Leaving || !revoked(listed))
-            .ok_or_else(|| RequestError::NoSuchMember(identity.to_owned()))?;
-        if listed.sender == self.own {
-            return Err(RequestError::OwnNode(identity.to_owned()));
-        }
-        self.depart(listed.sender, Departure::Evicted);
-        Ok(self.rekey(now))
+        (self.since_snapshot, self.removals) = (0, 0);
+        Some((last, self.ledger.encode()))
     }
 
     /// Cuts what waits now; with nothing waiting, the root is replaced at random. Returns the state the cut leads to.
@@ -270,10 +288,18 @@ impl Gsm {
 
     /// Asks for a record. In read-only mode nothing will make it durable, and what depends on it is told at once.
     pub(crate) fn record(&mut self, entry: JournalEntry) -> Commit {
-        let commit = self.outbox.record(entry.encode());
-        self.since_snapshot += 1;
-        self.sound &= self.ledger.apply(entry).is_ok();
+        let commit = self.record_always(entry);
         if self.read_only { Commit(0) } else { commit }
+    }
+
+    /// Asks for a record that must be durable whatever it costs: that of the start.
+    pub(crate) fn record_always(&mut self, entry: JournalEntry) -> Commit {
+        let members = self.ledger.members.len();
+        let commit = self.outbox.record(entry.encode());
+        self.sound &= self.ledger.apply(entry).is_ok();
+        self.since_snapshot += 1;
+        self.removals += members.saturating_sub(self.ledger.members.len());
+        commit
     }
 
     /// Takes a member out: recorded now, cut with the next key update. Returns the record's number.
@@ -292,6 +318,9 @@ impl Gsm {
             JournalEntry::Departed { sender }
         };
         let commit = self.record(entry);
+        if why == Departure::Evicted {
+            self.revoked = commit;
+        }
         self.policy.remove_eligible(sender, &*self.signer.0);
         if leaving {
             self.keys.harden(reg_no);
@@ -319,7 +348,9 @@ impl Gsm {
         }
         match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
             (Lane::Control, DatagramKind::Nak) => self.on_nak(now, bytes),
+            (Lane::Control, DatagramKind::Alarm) => self.on_own_alarm(now, bytes),
             (Lane::Unicast, DatagramKind::ToManager) => self.on_unicast(now, from, bytes),
+            (Lane::Unicast, DatagramKind::Answer) => self.on_answer(now, bytes),
             _ => Err(Rejected::NotForUs),
         }
     }
@@ -347,10 +378,28 @@ impl Gsm {
         }
         self.read_only = true;
         self.outbox.tell(GsmEvent::ReadOnly);
-        // A cut that waits for the store would keep an evicted member in; the state id is never used again after a
-        // restart, for that is a new inst.
-        self.complete_cut(now);
+        self.timers.set(Timer::Probe, now + PROBE_INTERVAL);
+        self.complete_cut_if_due(now);
         self.on_merge_stored(now);
+    }
+
+    /// The store failed and works again. All that was recorded meanwhile was kept and tried again by the driver, so
+    /// what was told without being durable is so now.
+    pub(crate) fn recover(&mut self, now: Instant) {
+        if self.read_only && self.outbox.stored() == self.outbox.last_commit() {
+            self.read_only = false;
+            self.timers.stop(Timer::Probe);
+            self.outbox.tell(GsmEvent::Writable);
+            self.begin_presence(now);
+        }
+    }
+
+    /// Without a record there is no report: a store that failed with nothing to do is asked.
+    fn probe(&mut self, now: Instant) {
+        self.timers.set(Timer::Probe, now + PROBE_INTERVAL);
+        if self.outbox.stored() == self.outbox.last_commit() {
+            self.record(JournalEntry::Probe);
+        }
     }
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
@@ -372,6 +421,8 @@ impl Gsm {
             Timer::Presence => self.on_presence_due(now),
             Timer::Reply => self.on_replies_due(now),
             Timer::Merge => self.on_merge_due(now),
+            Timer::Start => self.on_start_due(now),
+            Timer::Probe => self.probe(now),
         }
     }
 

@@ -93,7 +93,11 @@ impl JournalEntry {
 
     /// The record's bytes. They may hold a leaf secret and a unicast key: a store seals them.
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
+        // All room at once: a buffer that grows leaves secrets behind where it was.
+        let mut writer = Writer::with_capacity(match self {
+            Self::Joined(joined) => 1 + joined.encoded_len(),
+            _ => 0,
+        });
         match self {
             Self::Started { subgroup, term, inst, promised } => {
                 writer.u8(Self::STARTED).subgroup(*subgroup).u32(term.0).u64(inst.0);
@@ -154,6 +158,14 @@ impl JournalEntry {
 }
 
 impl JoinedEntry {
+    /// Bytes of an entry with an empty identity.
+    const FIXED_LEN: usize = 4 + 8 + 2 + 32 + 32 + 32 + 1 + 32 + 2 + 32;
+
+    /// How long the entry is when encoded.
+    pub(crate) const fn encoded_len(&self) -> usize {
+        Self::FIXED_LEN + self.identity.len()
+    }
+
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.reg_no(self.reg_no).sender(self.sender).text(&self.identity);
         writer.bytes(&self.certificate).bytes(&self.signing.0).bytes(&self.exchange.0);

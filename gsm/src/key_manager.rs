@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{Label, MessageXof, Secret, hash};
 use keytree::{Batch, BatchError, Degree, Join, KeyTree, PathKey, StagedRekey, TreeId};
-use protocol::{Commit, Domain, Epoch, Inst, Instant, RegNo, SenderId, StateId, Term, Writer};
+use protocol::{Commit, Domain, Epoch, Instant, RegNo, SenderId, StateId, Writer};
 use rand_core::CryptoRng;
 
 /// The last epoch of a term. What a key update writes about older bases stays within 32 bits up to here; at one cut
@@ -64,11 +64,12 @@ pub(crate) struct KeyManager {
 }
 
 impl KeyManager {
-    pub(crate) fn new(domain: Domain, degree: Degree, term: Term, inst: Inst, leaf_steps: u16) -> Self {
+    /// The keys of a start whose epoch 0 is `start`, before its first key update.
+    pub(crate) fn new(domain: Domain, degree: Degree, start: StateId, leaf_steps: u16) -> Self {
         Self {
             domain,
             tree: KeyTree::resumed(domain.suite, TreeId(0), degree, leaf_steps),
-            start: StateId { term, inst, epoch: Epoch(0) },
+            start,
             current: None,
             pending: Pending::default(),
             cut: None,
@@ -136,6 +137,11 @@ impl KeyManager {
     pub(crate) fn harden(&mut self, reg_no: RegNo) {
         self.pending.hard = true;
         self.pending.refresh |= !self.pending.leaves.contains_key(&reg_no);
+    }
+
+    /// The next cut is hard: somebody was evicted whom it shuts out.
+    pub(crate) const fn harden_next(&mut self) {
+        self.pending.hard = true;
     }
 
     /// Asks for a random root in the next cut even if nobody leaves.

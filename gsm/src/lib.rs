@@ -22,7 +22,9 @@ mod promised;
 mod registrar;
 mod rekeying;
 mod remembered;
+mod revoking;
 mod service;
+mod snapshot;
 mod starting;
 mod transmitter;
 

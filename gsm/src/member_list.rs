@@ -47,6 +47,9 @@ pub struct Listed {
     /// The nonce of the newest resync request that was answered, and what answers are left to it.
     pub(crate) resynced: u64,
     pub(crate) resync_answers: Budget,
+    /// The same for requests for revocations.
+    pub(crate) caught_up: u64,
+    pub(crate) catch_up_answers: Budget,
 }
 
 /// All registrations of a subgroup, by leaf, with the ways to find one by sender id and by identity.
@@ -85,6 +88,11 @@ impl MemberList {
 
     pub(crate) fn get_mut(&mut self, sender: SenderId) -> Option<&mut Listed> {
         self.by_reg_no.get_mut(self.by_sender.get(&sender)?)
+    }
+
+    /// Nobody has had an occasion to be heard before `now`.
+    pub(crate) fn heard_all(&mut self, now: Instant) {
+        self.by_reg_no.values_mut().for_each(|listed| listed.heard = now);
     }
 
     /// The live registration of an identity; one that is leaving does not count.

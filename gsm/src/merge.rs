@@ -451,9 +451,7 @@ impl Gsm {
             if self.policy.knows(revocation) {
                 continue;
             }
-            self.policy.revoke(*revocation, &*self.signer.0);
-            let commit = self.record(JournalEntry::Revoked { revocation: *revocation });
-            self.outbox.tell_after(commit, GsmEvent::Revoked { revocation: *revocation });
+            self.adopt_revocation(*revocation);
             for sender in self.named_by(revocation) {
                 self.depart(sender, Departure::Evicted);
                 evicted = true;

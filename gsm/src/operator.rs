@@ -41,6 +41,12 @@ pub enum RequestError {
     /// It is giving way to another manager, which has to be asked.
     #[error("this manager gives way to another one: ask there")]
     GivingWay,
+    /// The list of revocations is full: nobody could be told of another one.
+    #[error(
+        "{} evictions are all that a group can remember: renew its authority",
+        protocol::limits::MAX_REVOCATIONS
+    )]
+    TooManyRevocations,
     /// The rekey interval is out of range.
     #[error(
         "a rekey interval of {given:?} is not between {:?} and {:?}",

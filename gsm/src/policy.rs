@@ -3,8 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{PublicKey, Signer};
-use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
+use protocol::limits::{
+    MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_REVOCATIONS_A_PACKET, MAX_ROSTER, MAX_SUCCESSORS,
+};
 use protocol::{Domain, Revocation, Roster, RosterVersion, SenderId, SignedRevocation, policy_digest};
+
+/// The certificate of a revocation whose node was never seen.
+pub(crate) const NO_CERTIFICATE: [u8; 32] = [0; 32];
 
 /// Who may succeed the manager, and who must never come back.
 #[derive(Debug)]
@@ -16,7 +21,7 @@ pub(crate) struct Policy {
     /// The hashes of the revoked identities and certificates, either of which is enough.
     identities: BTreeSet<[u8; 32]>,
     certificates: BTreeSet<[u8; 32]>,
-    /// The revocations in the order in which they came, newest last, for grants.
+    /// The revocations in the order in which they came, newest last.
     recent: Vec<SignedRevocation>,
     digest: [u8; 16],
 }
@@ -35,6 +40,25 @@ impl Policy {
             recent: Vec::new(),
             digest,
         }
+    }
+
+    /// Begins a start: its subgroup, everybody revoked so far in the order in which it was recorded, and who is eligible
+    /// among the members that are kept. Signs each revocation it has not signed yet, and the roster once.
+    pub(crate) fn begin(
+        &mut self,
+        domain: Domain,
+        revocations: &[Revocation],
+        eligible: BTreeMap<SenderId, PublicKey>,
+        signer: &dyn Signer,
+    ) {
+        self.domain = domain;
+        self.roster = Roster::sign(&domain, RosterVersion(0), Vec::new(), signer);
+        self.eligible = eligible;
+        for revocation in revocations {
+            self.add(*revocation, signer);
+        }
+        self.renew_roster(signer);
+        self.renew_digest();
     }
 
     /// The digest that key updates and alarms carry.
@@ -65,20 +89,47 @@ impl Policy {
         }
     }
 
-    /// Adds a revocation; it is never taken back.
-    pub(crate) fn revoke(&mut self, revocation: Revocation, signer: &dyn Signer) {
-        if self.revocations.insert(revocation) {
-            self.identities.insert(revocation.identity);
-            self.certificates.insert(revocation.certificate);
-            self.recent.push(SignedRevocation::sign(self.domain.group, revocation, signer));
+    /// Adds a revocation; it is never taken back. Returns whether it is a new one.
+    pub(crate) fn revoke(&mut self, revocation: Revocation, signer: &dyn Signer) -> bool {
+        let new = self.add(revocation, signer);
+        if new {
             self.renew_digest();
         }
+        new
+    }
+
+    /// Whether there is no room for one more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.revocations.len() >= MAX_REVOCATIONS
+    }
+
+    /// Whether exactly this was revoked.
+    pub(crate) fn knows(&self, revocation: &Revocation) -> bool {
+        self.revocations.contains(revocation)
+    }
+
+    fn add(&mut self, revocation: Revocation, signer: &dyn Signer) -> bool {
+        let new = self.revocations.insert(revocation);
+        if new {
+            self.identities.insert(revocation.identity);
+            // An identity that was revoked unseen names no certificate.
+            if revocation.certificate != NO_CERTIFICATE {
+                self.certificates.insert(revocation.certificate);
+            }
+            self.recent.push(SignedRevocation::sign(self.domain.group, revocation, signer));
+        }
+        new
     }
 
     /// Whether a node of this identity or with this certificate was evicted.
     pub(crate) fn is_revoked(&self, identity: &str, certificate: &[u8; 32]) -> bool {
         let identity = Revocation::identity_hash(identity);
         self.identities.contains(&identity) || self.certificates.contains(certificate)
+    }
+
+    /// Whether a node of this identity was evicted; by [`Revocation::identity_hash`].
+    pub(crate) fn is_revoked_identity(&self, identity: &[u8; 32]) -> bool {
+        self.identities.contains(identity)
     }
 
     /// The newest revocations, ascending, for a grant.
@@ -93,9 +144,15 @@ impl Policy {
         self.recent.iter().map(|signed| signed.revocation)
     }
 
-    /// Whether it is one of them.
-    pub(crate) fn knows(&self, revocation: &Revocation) -> bool {
-        self.revocations.contains(revocation)
+    /// The newest revocations that fit a datagram, newest first.
+    pub(crate) fn announced(&self) -> Vec<SignedRevocation> {
+        self.recent.iter().rev().take(MAX_REVOCATIONS_A_PACKET).copied().collect()
+    }
+
+    /// A datagram's worth of revocations from a place of the list on; empty beyond its end.
+    pub(crate) fn page(&self, from: u32) -> Vec<SignedRevocation> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        self.recent.iter().skip(from).take(MAX_REVOCATIONS_A_PACKET).copied().collect()
     }
 
     /// How many there are.

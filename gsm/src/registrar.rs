@@ -23,6 +23,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Stage {
     AwaitJoin,
+    /// It asked while the manager was starting.
+    Waiting,
     AwaitConfirm(Box<Offer>),
     /// Admitted; the answer waits for its record.
     Admitted,
@@ -182,6 +184,18 @@ impl Registrar {
     /// Whether a leaf is offered to somebody.
     pub(crate) fn is_offered(&self, reg_no: RegNo) -> bool {
         self.offered.contains(&reg_no)
+    }
+
+    /// The JOIN of this connection is answered later.
+    pub(crate) fn waits(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.stage = Stage::Waiting;
+        }
+    }
+
+    /// All connections.
+    pub(crate) fn connections(&self) -> Vec<ConnId> {
+        self.sessions.keys().copied().collect()
     }
 
     /// A place was offered on this connection.

@@ -10,6 +10,9 @@ use crate::key_manager::{Cut, LAST_EPOCH};
 use crate::member_list::Standing;
 use crate::transmitter::{Sent, UpdateTerms};
 
+/// How often the newest revocations are multicast after an eviction: with its key update and the next two alarms.
+pub(crate) const ANNOUNCEMENTS: u8 = 3;
+
 impl Gsm {
     /// Something waits: the interval begins, if it does not run.
     pub(crate) fn schedule_cut(&mut self, now: Instant) {
@@ -20,7 +23,7 @@ impl Gsm {
 
     /// Cuts what waits, now; behind a cut that waits for its record, right after that one.
     pub(crate) fn cut(&mut self, now: Instant) {
-        if self.merging.is_leaving() {
+        if self.merging.is_leaving() || self.is_starting() {
             return;
         }
         if self.keys.is_cutting() {
@@ -38,22 +41,31 @@ impl Gsm {
         let entry = JournalEntry::Cut { state: staged.state, leaf_steps: staged.staged.leaf_steps() };
         let commit = self.record(entry);
         self.keys.await_record(staged, commit);
-        if self.read_only {
-            self.complete_cut(now);
-        }
+        self.complete_cut_if_due(now);
     }
 
     /// The store reports: what waited for it goes out, and so does a cut whose record is durable.
     pub(crate) fn on_stored(&mut self, now: Instant, upto: Commit) {
         self.outbox.on_stored(upto);
-        if self.keys.awaited().is_some_and(|awaited| awaited <= self.outbox.stored()) {
+        self.on_start_stored(now);
+        self.complete_cut_if_due(now);
+        self.on_merge_stored(now);
+        self.recover(now);
+    }
+
+    /// Sends the cut that waits for its record once that is durable; in read-only mode at once, for the wait would keep an
+    /// evicted member in. Its state id is never used again after a restart, for that is a new inst. Nothing of a start
+    /// that is not durable is sent in any case.
+    pub(crate) fn complete_cut_if_due(&mut self, now: Instant) {
+        let Some(awaited) = self.keys.awaited() else { return };
+        let stored = self.outbox.stored();
+        if self.started <= stored && (self.read_only || awaited <= stored) {
             self.complete_cut(now);
         }
-        self.on_merge_stored(now);
     }
 
     /// Sends the cut that waited and makes it the current state.
-    pub(crate) fn complete_cut(&mut self, now: Instant) {
+    fn complete_cut(&mut self, now: Instant) {
         let Some(cut) = self.keys.take_cut() else { return };
         let activation = self.config.timing.activation(cut.hard);
         let terms = UpdateTerms {
@@ -70,6 +82,9 @@ impl Gsm {
         transmits.into_iter().for_each(|transmit| self.outbox.send(transmit));
         self.follow(now, &cut, activation);
         self.outbox.tell(GsmEvent::Rekeyed(summary(&cut, sent)));
+        if cut.hard {
+            self.announcements = ANNOUNCEMENTS;
+        }
         self.keys.merge(cut);
         self.send_alarm(now);
         self.begin_presence(now);

@@ -1,13 +1,9 @@
-//! What a manager remembers: the fold of its journal, and the snapshot that stands for a part of it (the DB of GSM
-//! 2.1).
+//! What a manager remembers: the fold of its journal (the DB of GSM 2.1).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use keytree::{MAX_NODE_STEPS, TreeId, step_leaf};
-use protocol::limits::MAX_REVOCATIONS;
-use protocol::{
-    Commit, Epoch, Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term,
-};
+use protocol::{Commit, Epoch, Inst, Malformed, RegNo, Revocation, SenderId, StateId, SubgroupId, Term};
 
 use crate::journal::{JoinedEntry, JournalEntry};
 use crate::promised::Promised;
@@ -211,7 +207,7 @@ pub(crate) struct RevocationList {
 }
 
 impl RevocationList {
-    fn add(&mut self, revocation: Revocation) {
+    pub(crate) fn add(&mut self, revocation: Revocation) {
         if self.known.insert(revocation) {
             self.list.push(revocation);
         }
@@ -228,7 +224,7 @@ pub(crate) struct Ledger {
     pub(crate) start: Option<Start>,
     /// Who is a member, by leaf, the own node included; each leaf secret stepped to `leaf_steps`.
     pub(crate) members: BTreeMap<RegNo, JoinedEntry>,
-    senders: BTreeMap<SenderId, RegNo>,
+    pub(crate) senders: BTreeMap<SenderId, RegNo>,
     /// How often all leaf secrets were stepped.
     pub(crate) leaf_steps: u16,
     pub(crate) revocations: RevocationList,
@@ -306,7 +302,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn joined(&mut self, mut joined: JoinedEntry) -> Result<(), Flaw> {
+    pub(crate) fn joined(&mut self, mut joined: JoinedEntry) -> Result<(), Flaw> {
         let start = self.start.as_ref().ok_or(Flaw::Impossible("a member before the manager's start"))?;
         if joined.reg_no > RegNo::MAX
             || self.members.contains_key(&joined.reg_no)
@@ -351,20 +347,6 @@ impl JoinedEntry {
             self.leaf = step_leaf(start.promised.suite, TreeId(0), self.reg_no, &self.leaf, steps);
             self.leaf_steps += steps;
         }
-    }
-}
-
-impl Ledger {
-    /// Version of the snapshot format.
-    const VERSION: u8 = 1;
-
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
-        if reader.u8()? != Self::VERSION {
-            return Err(Malformed::Invalid("snapshot version"));
-        }
-        let _ = MAX_REVOCATIONS;
-        Err(Malformed::Invalid("snapshot"))
     }
 }
 

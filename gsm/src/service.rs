@@ -12,6 +12,9 @@ use crate::gsm::{Gsm, Timer};
 use crate::key_manager::Current;
 use crate::member_list::Standing;
 
+/// Own alarms remembered, to tell them from another start's when the network hands them back.
+const OWN_ALARMS: usize = 16;
+
 impl Gsm {
     /// Says that the manager lives, and what the state is. The next alarm is due one interval after this one *was
     /// due*, so that a busy moment makes one alarm late and not all that follow; after one that was not due yet (a
@@ -22,6 +25,7 @@ impl Gsm {
         let next = self.alarm_due.min(now) + interval;
         self.alarm_due = if next > now { next } else { now + interval };
         self.timers.set(Timer::Alarm, self.alarm_due);
+        self.announce_revocations();
         let bytes = self.alarm(now, &current);
         let transmit = self.transmitter.multicast(bytes);
         self.outbox.send(transmit);
@@ -56,7 +60,12 @@ impl Gsm {
             path: Vec::new(),
             successors: self.policy.successors(),
         };
-        alarm.encode(&self.domain, &*self.signer.0)
+        let bytes = alarm.encode(&self.domain, &*self.signer.0);
+        self.own_alarms.push_back(bytes.clone());
+        if self.own_alarms.len() > OWN_ALARMS {
+            self.own_alarms.pop_front();
+        }
+        bytes
     }
 
     /// A member lost a key update: the packet that serves it goes out again at once (GSM 3.6).
@@ -75,6 +84,9 @@ impl Gsm {
         from: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Rejected> {
+        if self.is_starting() {
+            return Err(Rejected::OutOfPlace);
+        }
         let sender = claimed_sender(bytes)?;
         let listed = self.members.get(sender).ok_or(Rejected::UnknownSender)?;
         let registration = Registration { domain: &self.domain, sender, key: &listed.unicast };
@@ -89,7 +101,9 @@ impl Gsm {
                 Ok(())
             }
             ToManager::Resync { nonce, .. } => self.on_resync(now, from, sender, nonce),
-            ToManager::Revocations { .. } => Err(Rejected::OutOfPlace),
+            ToManager::Revocations { nonce, from: place } => {
+                self.on_catch_up(now, from, sender, nonce, place)
+            }
             ToManager::Leave { nonce } => {
                 self.on_leave(now, from, sender, nonce);
                 Ok(())
@@ -116,9 +130,10 @@ impl Gsm {
             return Err(Rejected::OverBudget);
         }
         listed.resynced = nonce;
+        let revoked = self.policy.is_revoked(&listed.identity, &listed.certificate);
         let path = match listed.standing {
-            Standing::In => self.keys.path(listed.reg_no).unwrap_or_default(),
-            Standing::Pending | Standing::Leaving => Vec::new(),
+            Standing::In if !revoked => self.keys.path(listed.reg_no).unwrap_or_default(),
+            _ => Vec::new(),
         };
         let alarm = self.alarm(now, &current);
         self.answer(sender, from, &ToMember::Resync(ResyncAnswer { nonce, alarm, path }), None);
@@ -150,7 +165,7 @@ impl Gsm {
         }
     }
 
-    fn answer(
+    pub(crate) fn answer(
         &mut self,
         sender: SenderId,
         to: SocketAddr,

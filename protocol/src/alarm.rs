@@ -5,11 +5,14 @@ use std::time::Duration;
 use crypto::{Label, MerkleHash, PublicKey, Signature, Signer, Verifier};
 use keytree::{Epoch, Version};
 
+use crate::Instant;
+use crate::budget::Budget;
 use crate::codec::{Malformed, Reader, Writer};
-use crate::envelope::{DatagramKind, Envelope};
+use crate::envelope::{DatagramKind, Envelope, Verified};
 use crate::ids::{RosterVersion, SenderId, StateId, SubgroupId};
 use crate::keys::Domain;
 use crate::limits::{MAX_DEPTH, MAX_SUCCESSORS};
+use crate::machine::Rejected;
 use crate::roster::signed;
 
 /// What a manager says of itself every alarm interval.
@@ -74,6 +77,25 @@ impl Alarm {
         let (alarm, content, signature) = Self::decode(datagram)?;
         let genuine = verifier.verify(manager, &signed_part(domain, content), &signature);
         Ok(genuine.then_some(alarm))
+    }
+
+    /// Verifies an alarm at a manager, which hears one of its own key and subgroup only when another start of it is at
+    /// work. Costs one signature check, if `budget` has one left at `now`. Taking a forged one would silence a manager.
+    pub fn verify(
+        datagram: &[u8],
+        domain: &Domain,
+        manager: &PublicKey,
+        verifier: &dyn Verifier,
+        (now, budget): (Instant, &mut Budget),
+    ) -> Result<Verified<Self>, Rejected> {
+        if Envelope::for_domain(datagram, domain)?.kind != DatagramKind::Alarm {
+            return Err(Rejected::NotForUs);
+        }
+        Self::decode(datagram)?;
+        if !budget.take(now) {
+            return Err(Rejected::OverBudget);
+        }
+        Self::open(datagram, domain, manager, verifier)?.map(Verified::new).ok_or(Rejected::NotAuthentic)
     }
 
     /// Splits a datagram into alarm, signed bytes and signature, without believing any of it.

@@ -1,0 +1,82 @@
+//! The snapshot: what all records up to one amount to, in bytes, so that the store may drop them.
+//!
+//! | field | bytes | meaning |
+//! |---|---|---|
+//! | version | 1 | of this format: 1 |
+//! | term | 4 | the highest |
+//! | start | 1 or more | a 1, subgroup, inst and what members were promised; a 0 for a manager that stepped down |
+//! | leaf steps | 2 | how often all leaf secrets were stepped |
+//! | last cut | 1 or 17 | its state, if there was one |
+//! | uncut eviction | 1 | whether somebody was evicted since |
+//! | revocations | 4 + 64 each | in the order in which they came |
+//! | members | 4 + entry each | as their admissions are recorded, leaf secrets stepped up to date |
+
+use protocol::limits::MAX_REVOCATIONS;
+use protocol::{Inst, Malformed, Reader, RegNo, Revocation, Term, Writer};
+
+use crate::journal::JoinedEntry;
+use crate::promised::Promised;
+use crate::remembered::{Ledger, Start};
+
+const VERSION: u8 = 1;
+/// Room for all but the lists.
+const FIXED: usize = 256;
+
+impl Ledger {
+    /// The snapshot. It holds leaf secrets: the caller wipes it once it is sealed.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // All room at once: a buffer that grows leaves secrets behind where it was.
+        let members: usize = self.members.values().map(JoinedEntry::encoded_len).sum();
+        let mut writer = Writer::with_capacity(FIXED + 64 * self.revocations.list.len() + members);
+        writer.u8(VERSION).u32(self.term.0);
+        writer.option(self.start.as_ref(), |writer, start| {
+            writer.subgroup(start.subgroup).u64(start.inst.0);
+            start.promised.encode(writer);
+        });
+        writer.u16(self.leaf_steps);
+        writer.option(self.cut.as_ref(), |writer, state| {
+            writer.state(*state);
+        });
+        writer.bool(self.uncut_eviction);
+        writer.u32(count(self.revocations.list.len()));
+        self.revocations.list.iter().for_each(|revocation| revocation.encode(&mut writer));
+        writer.u32(count(self.members.len()));
+        self.members.values().for_each(|member| member.encode(&mut writer));
+        writer.into_bytes()
+    }
+
+    /// Reads a snapshot; only the store's own bytes come here.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return Err(Malformed::Invalid("snapshot version"));
+        }
+        let term = Term(reader.u32()?);
+        let start = reader.option(|reader| {
+            let (subgroup, inst) = (reader.subgroup()?, Inst(reader.u64()?));
+            Ok(Start { subgroup, inst, promised: Promised::decode(reader)? })
+        })?;
+        let leaf_steps = reader.u16()?;
+        let cut = reader.option(Reader::state)?;
+        let uncut_eviction = reader.bool()?;
+        let mut ledger = Self { term, start, leaf_steps, cut, uncut_eviction, ..Self::default() };
+        for _ in 0..bounded(reader.u32()?, MAX_REVOCATIONS, "revocations")? {
+            ledger.revocations.add(Revocation::decode(&mut reader)?);
+        }
+        for _ in 0..bounded(reader.u32()?, RegNo::MAX.0 as usize + 1, "members")? {
+            let member = JoinedEntry::decode(&mut reader)?;
+            ledger.joined(member).map_err(|_| Malformed::Invalid("member"))?;
+        }
+        reader.finish()?;
+        Ok(ledger)
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).expect("invariant: both lists are limited below 2^32 items")
+}
+
+fn bounded(count: u32, max: usize, what: &'static str) -> Result<usize, Malformed> {
+    let count = count as usize;
+    if count > max { Err(Malformed::TooLong(what)) } else { Ok(count) }
+}
