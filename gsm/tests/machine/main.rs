@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod comeback;
+#[cfg(test)]
 mod confirmation;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod follower;
 #[cfg(test)]
 mod leaves;
 #[cfg(test)]

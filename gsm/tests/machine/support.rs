@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Ed25519Signer, Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret, Signer, Suite};
-use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, Journal, JournalEntry, Listed};
+use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, Journal, JournalEntry, Listed, Remembered};
 use keytree::Degree;
 use protocol::{
     Alarm, CloseReason, Commit, Confirm, ConnId, DatagramKind, Envelope, Frame, Gate, Grant, GroupId, Input,
@@ -16,6 +16,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 pub(crate) const GROUP: GroupId = GroupId::from_bytes([7; 16]);
+/// Longer than a start takes: two alarm intervals of listening, and the question.
+pub(crate) const START: Duration = Duration::from_millis(950);
 pub(crate) const OWN_IDENTITY: &str = "manager.example";
 
 /// A manager and everything it said, in order.
@@ -27,6 +29,9 @@ pub(crate) struct Manager {
     pub(crate) events: Vec<GsmEvent>,
     /// Whether records become durable at once.
     pub(crate) storing: bool,
+    /// The journal on the disk, and what is asked for beyond it.
+    pub(crate) durable: usize,
+    pub(crate) journal: Vec<(Commit, Vec<u8>)>,
     asked: Commit,
     conns: u64,
 }
@@ -44,10 +49,66 @@ impl Manager {
         let signer = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
         let rng = ChaCha12Rng::seed_from_u64(11);
         let gsm = Gsm::start(now, config, Box::new(signer), Box::new(rng), Journal::default());
-        let (records, sent, events) = Default::default();
-        let mut manager = Self { gsm, now, records, sent, events, storing: true, asked: Commit(0), conns: 0 };
+        let mut manager = Self::of(gsm, now, Vec::new());
         manager.drain();
         manager
+    }
+
+    fn of(gsm: Gsm, now: Instant, journal: Vec<(Commit, Vec<u8>)>) -> Self {
+        let (records, sent, events) = Default::default();
+        let asked = journal.last().map_or(Commit(0), |(commit, _)| *commit);
+        let durable = journal.len();
+        Self { gsm, now, records, sent, events, storing: true, durable, journal, asked, conns: 0 }
+    }
+
+    /// A manager that comes back with this journal, a second later. It listens.
+    pub(crate) fn resume(now: Instant, journal: Vec<(Commit, Vec<u8>)>, doubtful: bool) -> Self {
+        Self::resume_with(now, journal, doubtful, |_| {})
+    }
+
+    pub(crate) fn resume_with(
+        now: Instant,
+        journal: Vec<(Commit, Vec<u8>)>,
+        doubtful: bool,
+        configure: impl FnOnce(&mut GsmConfig),
+    ) -> Self {
+        static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(100);
+        let remembered = remember(&journal, doubtful);
+        let now = now + Duration::from_secs(1);
+        let mut config = config();
+        config.subgroup = SubgroupId(0x6666);
+        configure(&mut config);
+        let rng = ChaCha12Rng::seed_from_u64(STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let last = journal.last().map_or(Commit(0), |(commit, _)| *commit);
+        let signer = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
+        let gsm = Gsm::resume(now, config, Box::new(signer), Box::new(rng), remembered, Journal { last });
+        let mut manager = Self::of(gsm, now, journal);
+        manager.drain();
+        manager
+    }
+
+    /// What is on the disk when the process dies now.
+    pub(crate) fn crash(mut self) -> (Instant, Vec<(Commit, Vec<u8>)>) {
+        self.journal.truncate(self.durable);
+        (self.now, self.journal)
+    }
+
+    /// The process dies and comes back; nobody answers its question.
+    pub(crate) fn restart(self) -> Self {
+        let (now, journal) = self.crash();
+        let mut manager = Self::resume(now, journal, false);
+        manager.advance(START);
+        manager
+    }
+
+    /// The store reports `count` of the records it was asked for.
+    pub(crate) fn store_some(&mut self, count: usize) {
+        let upto = self.journal.len().min(self.durable + count);
+        if let Some((commit, _)) = self.journal[..upto].last() {
+            let commit = *commit;
+            self.durable = upto;
+            self.input(Input::Stored { upto: commit }).unwrap();
+        }
     }
 
     pub(crate) fn input(&mut self, input: Input<'_>) -> Result<(), Rejected> {
@@ -77,6 +138,7 @@ impl Manager {
 
     /// The store reports all that was asked for.
     pub(crate) fn store(&mut self) {
+        self.durable = self.journal.len();
         self.input(Input::Stored { upto: self.asked }).unwrap();
     }
 
@@ -87,12 +149,14 @@ impl Manager {
                 assert_eq!(record.commit.0, self.asked.0 + 1);
                 self.asked = record.commit;
                 self.records.push(JournalEntry::decode(&record.bytes).unwrap());
+                self.journal.push((record.commit, record.bytes));
             }
             self.sent.extend(std::iter::from_fn(|| self.gsm.poll_transmit()));
             self.events.extend(std::iter::from_fn(|| self.gsm.poll_event()));
             if self.asked == before || !self.storing {
                 return;
             }
+            self.durable = self.journal.len();
             self.gsm.handle_input(self.now, Input::Stored { upto: self.asked }).unwrap();
         }
     }
@@ -178,6 +242,15 @@ impl Manager {
             _ => None,
         });
         multicasts.filter(|bytes| Envelope::parse(bytes).unwrap().kind == kind).cloned().collect()
+    }
+
+    /// Everything multicast since the last [`Manager::forget`].
+    pub(crate) fn all_multicasts(&self) -> Vec<Vec<u8>> {
+        let multicasts = self.sent.iter().filter_map(|transmit| match transmit {
+            Transmit::Multicast { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        });
+        multicasts.collect()
     }
 
     /// What was sent to a member under its unicast key.
@@ -293,6 +366,15 @@ impl Node {
             signing: self.signing,
             exchange: ExchangePublic(self.peer.certificate),
         }
+    }
+}
+
+/// What a journal says, as the driver reads it.
+pub(crate) fn remember(journal: &[(Commit, Vec<u8>)], doubtful: bool) -> Remembered {
+    let records = journal.iter().map(|(commit, bytes)| (*commit, &bytes[..]));
+    match Remembered::from_loaded(None, records, doubtful) {
+        Ok(remembered) => remembered.unwrap(),
+        Err(error) => error.salvaged(),
     }
 }
 
