@@ -144,7 +144,7 @@ impl Fold {
         let entry = match JournalEntry::decode(bytes) {
             Ok(entry) => entry,
             Err(flaw) => {
-                self.broken.get_or_insert((commit, flaw.into()));
+                self.broken.get_or_insert_with(|| (commit, flaw.into()));
                 return;
             }
         };

@@ -361,7 +361,7 @@ fn of_two_starts_of_one_journal_one_goes_on() {
     one_goes_on(&mut first, &mut second);
 }
 
-/// A virtual machine that was copied while it ran: both continue the very same start.
+/// A virtual machine that was copied while it ran: both continue the very same start (attack A34).
 #[test]
 fn copies_of_a_running_start_notice_each_other_and_one_goes_on() {
     let (mut first, mut second) = (Manager::start(), Manager::start());

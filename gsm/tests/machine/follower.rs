@@ -61,10 +61,8 @@ impl Follower {
                     self.apply(&packet.into_inner());
                 }
             }
-            DatagramKind::Alarm => {
-                if self.gate.alarm(now, LAN, bytes).is_ok() {
-                    self.alarm = Some(bytes.to_vec());
-                }
+            DatagramKind::Alarm if self.gate.alarm(now, LAN, bytes).is_ok() => {
+                self.alarm = Some(bytes.to_vec());
             }
             DatagramKind::Revocations => {
                 let known = self.revocations.clone();

@@ -7,6 +7,8 @@ mod comeback;
 #[cfg(test)]
 mod confirmation;
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod follower;
