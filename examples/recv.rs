@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use conclave::{Credentials, Group, Host, HostOptions, Interface, JoinError, MemberOptions, Threads};
+use conclave::{Credentials, Group, GroupOptions, Host, HostOptions, Interface, JoinError, Threads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gsm = tokio::net::lookup_host(manager).await?.collect();
     let threads = Threads::start()?;
     let host = Host::open(&threads, options).await?;
-    let mut group = Group::join(&host, MemberOptions { group: group.clone(), gsm })?;
+    let mut group = Group::start(&host, GroupOptions { gsm, ..GroupOptions::named(group) }).await?;
     loop {
         match group.joined().await {
             Ok(place) => break eprintln!("joined at {}", place.manager),

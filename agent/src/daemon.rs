@@ -7,7 +7,7 @@ mod observer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conclave::{Clock, Host, Message, Threads, harden};
+use conclave::{Clock, Group, GroupHandle, Host, Message, ParticipantEvent, Threads, harden};
 use protocol::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
@@ -20,10 +20,10 @@ use crate::control;
 use crate::failure::Failure;
 
 pub(crate) use happening::Happening;
-use node::{NodeEvents, Owner, Started};
+use node::Started;
 use observer::Record;
 
-pub(crate) use node::{Facts, NodeHandle};
+pub(crate) use node::Facts;
 pub(crate) use observer::Standing;
 
 /// Messages and events a reader of the control socket may be behind before it is cut off.
@@ -48,7 +48,7 @@ pub(crate) struct RunningGroup {
     /// What was settled at the start.
     pub(crate) facts: Facts,
     /// The node.
-    pub(crate) node: NodeHandle,
+    pub(crate) node: GroupHandle,
     /// What was received, to whoever reads `recv`.
     pub(crate) messages: broadcast::Sender<Arc<Message>>,
     record: Mutex<Record>,
@@ -57,8 +57,8 @@ pub(crate) struct RunningGroup {
 /// What runs for one group besides the node's own tasks.
 struct Attendant {
     group: Arc<RunningGroup>,
-    owner: Owner,
-    events: NodeEvents,
+    owner: Group,
+    events: broadcast::Receiver<ParticipantEvent>,
 }
 
 impl RunningGroup {
@@ -138,10 +138,10 @@ impl Attendant {
         let observer = tokio::spawn(observed);
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = owner.pump(&group) => {}
+            () = node::pump(&mut owner, &group) => {}
         }
         let joined = group.record().standing == Standing::Joined;
-        owner.stop(joined).await;
+        node::stop(owner, joined).await;
         // The observer takes what is left first, so the last events are logged and told before the streams end.
         node_ended.cancel();
         let _ = observer.await;

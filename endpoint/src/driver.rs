@@ -64,6 +64,12 @@ pub trait Driven: Machine<Event: Clone + Send + 'static> + Send + 'static {
     fn accepts(&self) -> bool {
         false
     }
+
+    /// Everything recorded so far in a shorter form, and the newest record it stands for, when that is worth its
+    /// while. Asked after each success of the store.
+    fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
+        None
+    }
 }
 
 /// Something to be done with the machine, between two inputs.
@@ -239,6 +245,7 @@ impl<M: Driven> Driver<M> {
             }
             Woken::Store(Some(StoreReport::Stored { upto })) => {
                 self.input(now, Input::Stored { upto: Commit(upto) });
+                self.compact();
             }
             Woken::Store(Some(StoreReport::StoreFailed { why })) => {
                 tracing::error!(%why, "the store failed: read-only from here on");
@@ -361,6 +368,16 @@ impl<M: Driven> Driver<M> {
             self.on_event(event);
         }
         self.parts.seat.accept(self.parts.machine.accepts());
+    }
+
+    /// Has the journal made shorter, if the machine says so. One that the thread cannot take comes again later.
+    fn compact(&mut self) {
+        if let Some((thread, _)) = &self.parts.store
+            && let Some((Commit(upto), bytes)) = self.parts.machine.compaction()
+            && let Err(error) = thread.compact(storage::Snapshot { upto, bytes })
+        {
+            tracing::warn!(%error, "the journal was not made shorter");
+        }
     }
 
     async fn transmit(&mut self, transmit: Transmit) {

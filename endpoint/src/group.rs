@@ -1,23 +1,32 @@
-//! The application's door: join a group, send to it, receive from it, leave it.
+//! The application's door: start a node in a group, send to it, receive from it, leave it.
+
+mod handle;
+mod options;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Verifier, Signer};
-use data::{KeyRing, OpenCounters};
-use member::{Ending, Member, MemberConfig, MemberEvent, Place};
-use protocol::{CloseReason, GroupId, Refusal};
-use tokio::sync::{broadcast, mpsc, watch};
+use data::KeyRing;
+use gsm::{Mode, Part, Participant, ParticipantEvent};
+use member::{Ending, MemberEvent, Place};
+use protocol::{CloseReason, GroupId, Instant, Refusal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
+use crate::driver::{Driven, Stopped};
 use crate::host::{Host, StartError};
-use crate::node::{Begun, Node, NodeKeys, Setup, system_randomness};
+use crate::node::{Begun, Node, Setup};
 use crate::pki::{Credentials, PkiError};
 use crate::receiving::Message;
-use crate::sending::{SendError, Sending, SentAs};
+use crate::role::{Office, Role};
+use crate::sending::{SendError, SentAs};
+use crate::state::{OpenState, StoreFacts};
+use crate::store_thread::StoreThread;
+
+pub use handle::{GroupHandle, GroupStatus, ManagerError};
+pub use options::{GroupOptions, ManagerSettings};
 
 /// How long [`Group::leave`] waits for the manager's word.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,36 +34,19 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 /// How much later than this node another one of the LAN may have seen a new state.
 const SETTLING: Duration = Duration::from_millis(50);
 
-impl Driven for Member {
-    fn effect(event: &MemberEvent) -> Effect<'_> {
-        match event {
-            MemberEvent::KeyRing(ring) => Effect::Keys(ring),
-            MemberEvent::Granted(place) => {
-                Effect::Listen(Listen { control: place.control, data: place.data, ttl: place.ttl })
-            }
-            _ => Effect::None,
-        }
-    }
-}
-
-/// What a member is started with.
-#[derive(Clone, Debug)]
-pub struct MemberOptions {
-    /// The group's name.
-    pub group: String,
-    /// Registrars to try in order.
-    pub gsm: Vec<SocketAddr>,
-}
-
-/// A group as an application sees it: messages in, messages out; keys come and go unseen.
+/// A group as an application sees it: messages in, messages out. Keys come and go unseen, and so do managers: this node
+/// may be the group's manager itself, now or later.
 ///
 /// Dropping it stops the node without leaving: the manager then misses its keepalives. [`Group::leave`] is the polite
 /// way out.
-pub struct Group<M: Driven<Event = MemberEvent> = Member> {
+pub struct Group<M: Driven<Event = ParticipantEvent> = Participant> {
     node: Node<M>,
     messages: mpsc::Receiver<Message>,
-    events: broadcast::Receiver<MemberEvent>,
-    place: Option<Place>,
+    events: broadcast::Receiver<ParticipantEvent>,
+    host: Host,
+    store: Option<StoreFacts>,
+    /// The registrars it was told of.
+    configured: Vec<SocketAddr>,
 }
 
 /// Why a node is not in, although it was asked to be.
@@ -69,7 +61,7 @@ pub enum JoinError {
         /// Why.
         why: Refusal,
     },
-    /// TLS refused one of the two, or no registrar could be reached. The node keeps trying.
+    /// TLS refused one of the two, or a configured registrar could not be reached. The node keeps trying.
     #[error("{registrar}: {why}")]
     Unreachable {
         /// Which registrar.
@@ -83,57 +75,63 @@ pub enum JoinError {
 }
 
 impl Group {
-    /// Starts a member and begins to look for the group's manager. It returns at once; [`Group::joined`] waits until
-    /// the node is in. Called within any tokio runtime.
-    pub fn join(host: &Host, options: MemberOptions) -> Result<Self, StartError> {
-        Self::join_as(host, options, |member| member)
+    /// Starts a node in a group. Called within any tokio runtime.
+    ///
+    /// It returns when the node's own state is read, before it has found anybody: [`Group::joined`] waits until the
+    /// node is in. An error is the caller's or the operator's to mend, and nothing was sent: a wrong setting, another
+    /// node of this process in the group, state that another process has open or that cannot be read.
+    pub async fn start(host: &Host, options: GroupOptions) -> Result<Self, StartError> {
+        Self::start_as(host, options, |participant| participant).await
     }
 }
 
-impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
-    /// Like [`Group::join`], with the member inside another machine, for a program that looks into it (the
+impl<M: Driven<Event = ParticipantEvent> + AsMut<Participant>> Group<M> {
+    /// Like [`Group::start`], with the participant inside another machine, for a program that looks into it (the
     /// demonstration's adversary does).
-    pub fn join_as(
+    pub async fn start_as(
         host: &Host,
-        options: MemberOptions,
-        wrap: impl FnOnce(Member) -> M,
+        options: GroupOptions,
+        wrap: impl FnOnce(Participant) -> M,
     ) -> Result<Self, StartError> {
-        let (group, seat) = host.seat(&options.group)?;
-        let keys = NodeKeys::generate();
-        let config = MemberConfig {
-            group,
-            registrars: options.gsm,
-            signing: keys.signing.public_key(),
-            exchange: keys.exchange,
-            verifier: Arc::new(Ed25519Verifier),
-            discovery: None,
-        };
-        let mut member = Member::new(config, system_randomness());
-        member.join(Clock.now());
-        let setup = Setup { group, seat, store: None };
-        let Begun { node, messages, events } = Node::start(host, setup, wrap(member));
-        Ok(Self { node, messages, events, place: None })
+        let GroupOptions { name, part, gsm, settings, state } = options;
+        let (group, seat) = host.seat(&name)?;
+        let mut role = Role { group, part, registrars: gsm.clone(), settings, office: None };
+        let (mut journal, mut facts) = (None, None);
+        if part != Part::Member && host.registrar().is_some() {
+            let OpenState { store, signer, past, facts: found } = state.open(group, &name).await?;
+            role.office = Some(Office { signer, past });
+            (journal, facts) = (Some(store), Some(found));
+        }
+        let participant = role.begin(host)?;
+        let store = journal.map(StoreThread::start).transpose().map_err(StartError::Thread)?;
+        let setup = Setup { group, seat, store };
+        let Begun { node, messages, events } = Node::start(host, setup, wrap(participant));
+        Ok(Self { node, messages, events, host: host.clone(), store: facts, configured: gsm })
     }
 
-    /// Waits until the node is in and the others send under a key it holds, and says where it is.
+    /// Waits until the node holds the key that the others send under, as member or as manager, and says where it is.
     ///
     /// Holding a key is not enough: others go on under the one before until the new state activates. Meanwhile the node
-    /// goes from registrar to registrar; `Err` tells why one of them did not take it, and calling again goes on
-    /// waiting.
+    /// goes from registrar to registrar; `Err` tells that a manager does not want this node, or why a *configured* one
+    /// did not take it, and calling again goes on waiting. A manager that was found by multicast and is of no use is
+    /// not an error: the next one is tried.
     pub async fn joined(&mut self) -> Result<Place, JoinError> {
+        let mut keys = self.node.keys.clone();
         loop {
-            match self.next_event().await? {
-                MemberEvent::Installed { .. } => {
-                    if let Some(place) = self.place.clone() {
-                        self.activated().await;
-                        return Ok(place);
-                    }
-                }
-                MemberEvent::Refused { registrar, why } => return Err(JoinError::Refused { registrar, why }),
-                MemberEvent::Unreachable { registrar, why } => {
-                    return Err(JoinError::Unreachable { registrar, why });
-                }
-                _ => {}
+            let settled = first_key(&keys.borrow_and_update()).map(|from| from + SETTLING);
+            if settled.is_some_and(|settled| settled <= Clock.now())
+                && let Some(place) = self.place().await?
+            {
+                return Ok(place);
+            }
+            tokio::select! {
+                changed = keys.changed() => changed.map_err(|_| Stopped)?,
+                () = until(settled) => {}
+                event = self.events.recv() => match event {
+                    Ok(event) => self.obstacle(event).map_or(Ok(()), Err)?,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Err(Stopped.into()),
+                },
             }
         }
     }
@@ -149,129 +147,91 @@ impl<M: Driven<Event = MemberEvent> + AsMut<Member>> Group<M> {
         self.messages.recv().await
     }
 
-    /// Leaves: the manager takes the node out with its next key update. Returns whether the manager said so.
+    /// Leaves: the manager takes the node out with its next key update. Returns whether the manager said so. A node
+    /// that is the manager has nobody to ask: it stops, and its members keep their keys.
     pub async fn leave(self) -> bool {
         let mut events = self.node.machine.events();
-        let asked = self.node.machine.call(|machine, now| machine.as_mut().leave(now)).await;
-        let ended = async {
-            loop {
-                match events.recv().await {
-                    Ok(MemberEvent::Ended(how)) => return how == Ending::Left,
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return false,
-                }
-            }
+        let asked = self.node.machine.call(|machine, now| {
+            let participant = machine.as_mut();
+            participant.leave(now);
+            participant.mode()
+        });
+        let acknowledged = match asked.await {
+            Ok(Mode::Manager) => true,
+            Ok(Mode::Member) => timeout(LEAVE_DEADLINE, left(&mut events)).await.unwrap_or(false),
+            Err(Stopped) => false,
         };
-        let acknowledged = asked.is_ok() && timeout(LEAVE_DEADLINE, ended).await.unwrap_or(false);
-        self.node.stop().await;
+        self.stop().await;
         acknowledged
     }
 
-    /// Stops the node without leaving.
+    /// Stops the node without leaving: what was recorded is made durable, and the state is closed when this returns, so
+    /// that it can be opened again. A manager that stops does not end its group: its members keep their keys and wait
+    /// for its return.
     pub async fn stop(self) {
         self.node.stop().await;
     }
 
     /// What happens to the node, from now on.
-    pub fn events(&self) -> broadcast::Receiver<MemberEvent> {
+    pub fn events(&self) -> broadcast::Receiver<ParticipantEvent> {
         self.node.machine.events()
     }
 
     /// What has happened to the node since it was started, and what will. For who does not wait with [`Group::joined`],
-    /// which sees only what happens later.
-    pub fn events_from_start(&mut self) -> broadcast::Receiver<MemberEvent> {
+    /// which sees only what happens later. Asked for once; the second time it is from the first time on.
+    pub fn events_from_start(&mut self) -> broadcast::Receiver<ParticipantEvent> {
         let later = self.node.machine.events();
         std::mem::replace(&mut self.events, later)
     }
 
     /// A handle that outlives borrowing the group, for status and control.
     pub fn handle(&self) -> GroupHandle<M> {
-        GroupHandle::of(&self.node)
+        GroupHandle::of(&self.node, &self.host, self.store.as_ref())
     }
 
-    /// Until the first key held is the one that is sent under, here and at nodes that saw the state a little later.
-    async fn activated(&self) {
-        let mut keys = self.node.keys.clone();
-        loop {
-            let first = keys.borrow_and_update().send.first().map(|key| key.from);
-            let Some(from) = first else { return };
-            if Clock.now() >= from + SETTLING {
-                return;
-            }
-            tokio::select! {
-                () = Clock.sleep_until(from + SETTLING) => {}
-                changed = keys.changed() => if changed.is_err() { return },
-            }
-        }
+    async fn place(&self) -> Result<Option<Place>, Stopped> {
+        self.node.machine.call(|machine, _| machine.as_mut().listens().cloned()).await
     }
 
-    async fn next_event(&mut self) -> Result<MemberEvent, Stopped> {
-        loop {
-            match self.events.recv().await {
-                Ok(MemberEvent::Granted(place)) => self.place = Some(place),
-                Ok(event) => return Ok(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return Err(Stopped),
+    /// What an event means for somebody who waits to be in.
+    fn obstacle(&self, event: ParticipantEvent) -> Option<JoinError> {
+        match event {
+            ParticipantEvent::Member(MemberEvent::Refused { registrar, why })
+                if why.is_final() || self.configured.contains(&registrar) =>
+            {
+                Some(JoinError::Refused { registrar, why })
             }
+            ParticipantEvent::Member(MemberEvent::Unreachable { registrar, why })
+                if self.configured.contains(&registrar) =>
+            {
+                Some(JoinError::Unreachable { registrar, why })
+            }
+            _ => None,
         }
     }
 }
 
-/// What a daemon needs of a node while somebody else reads its messages.
-pub struct GroupHandle<M: Driven = Member> {
-    machine: MachineHandle<M>,
-    counters: Arc<DriverCounters>,
-    opened: watch::Receiver<OpenCounters>,
-    keys: watch::Receiver<Arc<KeyRing>>,
-    sending: Arc<Sending>,
+/// When the first key held is the one that is sent under.
+fn first_key(ring: &KeyRing) -> Option<Instant> {
+    ring.send.first().map(|key| key.from)
 }
 
-impl<M: Driven> Clone for GroupHandle<M> {
-    fn clone(&self) -> Self {
-        Self {
-            machine: self.machine.clone(),
-            counters: Arc::clone(&self.counters),
-            opened: self.opened.clone(),
-            keys: self.keys.clone(),
-            sending: Arc::clone(&self.sending),
-        }
+/// Until then; for ever without a time, or when it is over.
+async fn until(settled: Option<Instant>) {
+    match settled {
+        Some(settled) if settled > Clock.now() => Clock.sleep_until(settled).await,
+        _ => std::future::pending().await,
     }
 }
 
-impl<M: Driven> GroupHandle<M> {
-    pub(crate) fn of(node: &Node<M>) -> Self {
-        Self {
-            machine: node.machine.clone(),
-            counters: Arc::clone(&node.counters),
-            opened: node.opened.clone(),
-            keys: node.keys.clone(),
-            sending: node.sending(),
+/// Until the membership has ended; `true` if the manager acknowledged it.
+async fn left(events: &mut broadcast::Receiver<ParticipantEvent>) -> bool {
+    loop {
+        match events.recv().await {
+            Ok(ParticipantEvent::Member(MemberEvent::Ended(how))) => return how == Ending::Left,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return false,
         }
-    }
-
-    /// The machine.
-    pub const fn machine(&self) -> &MachineHandle<M> {
-        &self.machine
-    }
-
-    /// What the driver counted.
-    pub fn driver_counters(&self) -> &DriverCounters {
-        &self.counters
-    }
-
-    /// What the data plane received and dropped, at most a fifth of a second old.
-    pub fn data_counters(&self) -> OpenCounters {
-        *self.opened.borrow()
-    }
-
-    /// The data plane's keys, and word of every change.
-    pub fn keys(&self) -> watch::Receiver<Arc<KeyRing>> {
-        self.keys.clone()
-    }
-
-    /// See [`Group::send`].
-    pub async fn send(&self, payload: &[u8]) -> Result<SentAs, SendError> {
-        self.sending.send(payload).await
     }
 }
 

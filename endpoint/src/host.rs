@@ -121,6 +121,12 @@ pub enum StartError {
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),
+    /// The node's state cannot be opened, so nothing is known of what it must not forget.
+    #[error(transparent)]
+    Store(#[from] storage::StoreError),
+    /// The manager's signing key is of no use.
+    #[error(transparent)]
+    SigningKey(#[from] crate::state::SigningKeyError),
 }
 
 impl Host {

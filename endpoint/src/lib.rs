@@ -8,23 +8,26 @@ mod driver;
 mod group;
 mod host;
 mod listener;
-mod manager;
 mod node;
 mod pki;
 mod process;
 mod receiving;
+mod role;
 mod sending;
 mod sockets;
+mod state;
 mod store_thread;
 mod threads;
 mod tls;
 
 pub use clock::{Clock, unix_now};
 pub use driver::{Driven, DriverCounters, Effect, Listen, MachineHandle, Stopped};
-pub use group::{Group, GroupHandle, JoinError, MemberOptions, group_id};
+pub use group::{
+    Group, GroupHandle, GroupOptions, GroupStatus, JoinError, ManagerError, ManagerSettings, group_id,
+};
+pub use gsm::{Mode, Part, Participant, ParticipantEvent};
 pub use host::{DEFAULT_CONTROL_PORT, DEFAULT_DATA_PORT, Host, HostOptions, StartError, StraySnapshot};
 pub use listener::{AdmissionCounters, AdmissionSnapshot};
-pub use manager::{Manager, ManagerError, ManagerHandle, ManagerOptions};
 pub use pki::{
     Authority, Credentials, Identity, IdentityError, IssueRequest, Issued, KeyKind, PkiError,
     ShownCertificate, read_certificates,
@@ -36,6 +39,7 @@ pub use sockets::{
     Interface, InterfaceError, MulticastSocket, SendCounters, SendFault, SendSnapshot, SocketError,
     UnicastSocket,
 };
+pub use state::{SigningKeyError, State, StoreFacts};
 pub use store_thread::{StoreReport, StoreThread, SubmitError, open_store};
 pub use threads::Threads;
 pub use tls::{

@@ -157,6 +157,11 @@ impl Participant {
         self.gsm().is_some_and(Gsm::is_serving)
     }
 
+    /// The group's discovery address, where the node listens from its start to its end; `None` without discovery.
+    pub fn discovers_at(&self) -> Option<SocketAddr> {
+        self.config.member.discovery.as_ref().map(|discovery| discovery.address)
+    }
+
     /// See [`Gsm::compaction`]; a member has nothing to make shorter.
     pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
         self.gsm_mut()?.compaction()
@@ -395,6 +400,12 @@ impl Machine for Participant {
 
     fn poll_timeout(&self) -> Option<Instant> {
         [self.inner.poll_timeout(), self.ring_ends].into_iter().flatten().min()
+    }
+}
+
+impl AsMut<Self> for Participant {
+    fn as_mut(&mut self) -> &mut Self {
+        self
     }
 }
 

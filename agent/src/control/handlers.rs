@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use conclave::ManagerHandle;
+use conclave::ManagerError;
 use gsm::Listed;
 
 use super::caller::{Fault, Of, Operator};
 use super::reply::{Evict, Evicted, Groups, Members, Rekeyed, Settings, Status, VERSION};
 use super::report;
-use crate::daemon::{Daemon, NodeHandle, RunningGroup};
+use crate::daemon::Daemon;
 
 type Shared = State<Arc<Daemon>>;
 
@@ -31,12 +31,14 @@ pub(super) async fn status(State(daemon): Shared, Of(group): Of) -> Result<Json<
 }
 
 pub(super) async fn members(Of(group): Of) -> Result<Json<Members>, Fault> {
-    let manager = manager_of(&group)?;
-    let asked = manager.group().machine().call(|gsm, now| {
+    let asked = group.node.machine().call(|node, now| {
+        let gsm = node.gsm()?;
         let members: Vec<Listed> = gsm.members().cloned().collect();
-        (members, gsm.own_sender(), gsm.status(now).state, now)
+        Some((members, gsm.own_sender(), gsm.status(now).state, now))
     });
-    let (listed, own, state, now) = asked.await.map_err(Fault::gone)?;
+    let Some((listed, own, state, now)) = asked.await.map_err(Fault::gone)? else {
+        return Err(group.node.members().await.map_or_else(fault, |_| Fault::conflict("ask again")));
+    };
     let members = listed.iter().map(|member| report::listed_member(member, own, now)).collect();
     Ok(Json(Members { version: VERSION, group: group.facts.name.clone(), state: state.into(), members }))
 }
@@ -46,15 +48,13 @@ pub(super) async fn evict(
     _operator: Operator,
     Json(request): Json<Evict>,
 ) -> Result<Json<Evicted>, Fault> {
-    let manager = manager_of(&group)?;
-    let done = patiently(manager.evict(&request.identity)).await?;
-    let state = done.map_err(Fault::conflict)?.state.into();
+    let done = patiently(group.node.evict(&request.identity)).await?;
+    let state = done.map_err(fault)?.state.into();
     Ok(Json(Evicted { identity: request.identity, state }))
 }
 
 pub(super) async fn rekey(Of(group): Of, _operator: Operator) -> Result<Json<Rekeyed>, Fault> {
-    let manager = manager_of(&group)?;
-    let summary = patiently(manager.rekey()).await?.map_err(Fault::gone)?;
+    let summary = patiently(group.node.rekey()).await?.map_err(fault)?;
     Ok(Json(Rekeyed {
         state: summary.state.into(),
         hard: summary.hard,
@@ -71,21 +71,20 @@ pub(super) async fn set(
     _operator: Operator,
     Json(settings): Json<Settings>,
 ) -> Result<Json<Settings>, Fault> {
-    let manager = manager_of(&group)?;
     let interval = Duration::try_from_secs_f64(settings.rekey_interval_seconds).map_err(Fault::bad)?;
-    manager.set_rekey_interval(interval).await.map_err(Fault::bad)?;
+    group.node.set_rekey_interval(interval).await.map_err(|error| match error {
+        ManagerError::Request(error) => Fault::bad(error),
+        error => fault(error),
+    })?;
     tracing::info!(target: "conclave", group = %group.facts.name, rekey_interval = ?interval, "setting.changed");
     Ok(Json(settings))
 }
 
-fn manager_of(group: &RunningGroup) -> Result<&ManagerHandle, Fault> {
-    match &group.node {
-        NodeHandle::Manager(manager) => Ok(manager),
-        NodeHandle::Member(_) => {
-            let manager = group.record().place.as_ref().map(|place| place.manager.clone());
-            let manager = manager.unwrap_or_else(|| group.facts.gsm.join(", "));
-            Err(Fault::conflict(format!("this node is a member: ask its manager, {manager}")))
-        }
+/// Why the node did not do it.
+fn fault(error: ManagerError) -> Fault {
+    match error {
+        ManagerError::Stopped(_) => Fault::gone(error),
+        _ => Fault::conflict(error),
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use conclave::{Clock, DriverCounters, GroupHandle, ManagerHandle};
-use data::{DropReason, OpenCounters};
+use conclave::{Clock, GroupStatus};
+use data::DropReason;
 use gsm::{GsmStatus, Listed};
-use member::{Member, Move};
+use member::Move;
 use protocol::{Instant, SenderId};
 use storage::Health;
 
@@ -15,55 +15,44 @@ use super::caller::Fault;
 use super::reply::{
     DataCounts, ListedMember, ManagerStatus, MemberStatus, NodeCounts, RoleName, Status, TlsCounts, VERSION,
 };
-use crate::daemon::{Daemon, NodeHandle, RunningGroup, Standing};
+use crate::daemon::{Daemon, RunningGroup, Standing};
 use crate::spoken;
 
 /// Everything about one group.
 pub(super) async fn status(daemon: &Daemon, group: &RunningGroup) -> Result<Status, Fault> {
-    match &group.node {
-        NodeHandle::Manager(manager) => manager_status(daemon, group, manager).await,
-        NodeHandle::Member(member) => member_status(daemon, group, member).await,
+    let asked = group.node.status().await.map_err(Fault::gone)?;
+    let mut status = common(daemon, group, &asked);
+    match &asked.manager {
+        Some(manager) => manager_status(daemon, group, manager, &mut status),
+        None => member_status(group, &asked, &mut status),
     }
-}
-
-async fn manager_status(
-    daemon: &Daemon,
-    group: &RunningGroup,
-    manager: &ManagerHandle,
-) -> Result<Status, Fault> {
-    let asked = manager.group().machine().call(|gsm, now| {
-        let config = gsm.config();
-        (gsm.status(now), config.control, config.data)
-    });
-    let (asked, control, data) = asked.await.map_err(Fault::gone)?;
-    let mut status = common(daemon, group, &manager.group().data_counters(), manager.driver_counters());
-    if let Health::Behind { .. } | Health::Damaged { .. } = &group.facts.store.health {
-        status.problems.push(format!("the store was found {}", group.facts.store.health));
-    }
-    if asked.read_only {
-        status.problems.push("the store failed: nobody is admitted until it works again".to_owned());
-    }
-    status.subgroup = Some(asked.subgroup.to_string());
-    status.state = Some(asked.state.into());
-    status.control_address = Some(control.to_string());
-    status.data_address = Some(data.to_string());
-    status.manager = Some(manager_part(group, manager, &asked));
     Ok(status)
 }
 
-fn manager_part(group: &RunningGroup, manager: &ManagerHandle, asked: &GsmStatus) -> ManagerStatus {
+fn manager_status(daemon: &Daemon, group: &RunningGroup, manager: &GsmStatus, status: &mut Status) {
+    if let Health::Behind { .. } | Health::Damaged { .. } = &group.facts.store.health {
+        status.problems.push(format!("the store was found {}", group.facts.store.health));
+    }
+    if manager.read_only {
+        status.problems.push("the store failed: nobody is admitted until it works again".to_owned());
+    }
+    status.subgroup = Some(manager.subgroup.to_string());
+    status.manager = Some(manager_part(daemon, group, manager));
+}
+
+fn manager_part(daemon: &Daemon, group: &RunningGroup, asked: &GsmStatus) -> ManagerStatus {
     let record = group.record();
     let store = &group.facts.store;
-    let admission = manager.admission().snapshot();
+    let admission = daemon.host.admission().snapshot();
     ManagerStatus {
-        registrar: manager.registrar().to_string(),
+        registrar: daemon.host.registrar().map(|registrar| registrar.to_string()).unwrap_or_default(),
         members: asked.members as u64,
         pending: asked.pending as u64,
         next_rekey_seconds: asked.next_rekey.map(|left| left.as_secs_f64()),
         rekey_interval_seconds: asked.rekey_interval.as_secs_f64(),
         rekeys: record.rekeys,
         last_rekey_seconds_ago: record.last_rekey.map(|at| Clock.now().saturating_since(at).as_secs_f64()),
-        store: manager.store().to_owned(),
+        store: group.node.store().map(|store| store.kind.to_string()).unwrap_or_default(),
         store_path: store.path.as_ref().map(|path| path.display().to_string()),
         store_health: store.health.to_string(),
         store_survives_restart: store.survives_restart,
@@ -81,14 +70,8 @@ fn manager_part(group: &RunningGroup, manager: &ManagerHandle, asked: &GsmStatus
     }
 }
 
-async fn member_status(
-    daemon: &Daemon,
-    group: &RunningGroup,
-    member: &GroupHandle<Member>,
-) -> Result<Status, Fault> {
-    let asked = member.machine().call(|member, _| (member.held(), member.known(), member.manager_silent()));
-    let (held, known, manager_silent) = asked.await.map_err(Fault::gone)?;
-    let mut status = common(daemon, group, &member.data_counters(), member.driver_counters());
+fn member_status(group: &RunningGroup, asked: &GroupStatus, status: &mut Status) {
+    let GroupStatus { held, known, manager_silent, .. } = *asked;
     let record = group.record().clone();
     let silent = record.silent_since.filter(|_| manager_silent);
     let silent = silent.map(|since| Clock.now().saturating_since(since).as_secs_f64());
@@ -115,9 +98,6 @@ async fn member_status(
     }
     let place = record.place.as_ref();
     status.subgroup = place.map(|place| place.subgroup.to_string());
-    status.state = held.map(Into::into);
-    status.control_address = place.map(|place| place.control.to_string());
-    status.data_address = place.map(|place| place.data.to_string());
     status.member = Some(MemberStatus {
         standing: record.standing,
         reason: record.reason.clone(),
@@ -130,12 +110,13 @@ async fn member_status(
         sender: place.map(|place| place.sender.to_string()),
         refused: named(&record.refused),
     });
-    Ok(status)
 }
 
 /// What every status has.
-fn common(daemon: &Daemon, group: &RunningGroup, opened: &OpenCounters, driver: &DriverCounters) -> Status {
+fn common(daemon: &Daemon, group: &RunningGroup, asked: &GroupStatus) -> Status {
     let facts = &group.facts;
+    let (opened, driver) = (group.node.data_counters(), group.node.driver_counters());
+    let place = asked.place.as_ref();
     let dropped =
         DropReason::ALL.into_iter().map(|reason| (drop_word(reason).to_owned(), opened.dropped(reason)));
     Status {
@@ -150,9 +131,9 @@ fn common(daemon: &Daemon, group: &RunningGroup, opened: &OpenCounters, driver: 
         uptime_seconds: Clock.now().saturating_since(daemon.since).as_secs_f64(),
         problems: Vec::new(),
         subgroup: None,
-        state: None,
-        control_address: None,
-        data_address: None,
+        state: asked.held.map(Into::into),
+        control_address: place.map(|place| place.control.to_string()),
+        data_address: place.map(|place| place.data.to_string()),
         data: DataCounts { delivered: opened.delivered, waited: opened.waited, dropped: dropped.collect() },
         node: NodeCounts {
             taken: driver.taken.load(Ordering::Relaxed),

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use conclave::{
-    Credentials, Group, GroupHandle, Host, HostOptions, Interface, Manager, ManagerHandle, ManagerOptions,
-    MemberOptions, Message, SendError, SentAs, Threads,
+    Credentials, Group, GroupHandle, GroupOptions, Host, HostOptions, Interface, ManagerSettings, Part,
+    ParticipantEvent, Threads,
 };
-use gsm::GsmEvent;
-use member::{Member, MemberEvent};
-use storage::{Health, MemoryStore, Store};
+use storage::Health;
 use tokio::sync::broadcast;
 
 use super::RunningGroup;
@@ -43,86 +41,30 @@ pub(crate) struct StoreFacts {
     pub(crate) health: Health,
 }
 
-/// The node, for requests.
-#[derive(Clone)]
-pub(crate) enum NodeHandle {
-    /// It holds a subgroup's keys.
-    Manager(ManagerHandle),
-    /// It is registered at a manager, or looks for one.
-    Member(GroupHandle<Member>),
-}
-
-/// The node itself: whoever has it receives its messages and ends it.
-pub(super) enum Owner {
-    Manager(Manager),
-    Member(Group),
-}
-
-/// The node's events.
-pub(super) enum NodeEvents {
-    Manager(broadcast::Receiver<GsmEvent>),
-    Member(broadcast::Receiver<MemberEvent>),
-}
-
-/// One of them.
-pub(super) enum NodeEvent {
-    Manager(GsmEvent),
-    Member(MemberEvent),
-}
-
 /// A node that runs.
 pub(super) struct Started {
     pub(super) facts: Facts,
-    pub(super) handle: NodeHandle,
-    pub(super) owner: Owner,
-    pub(super) events: NodeEvents,
+    pub(super) handle: GroupHandle,
+    /// Whoever has it receives its messages and ends it.
+    pub(super) owner: Group,
+    pub(super) events: broadcast::Receiver<ParticipantEvent>,
 }
 
 /// Starts the node of one group.
 pub(super) async fn start(host: &Host, group: GroupConfig) -> Result<Started, Failure> {
-    let part = available(&group)?;
-    let store = MemoryStore::new();
-    let survives_restart = store.describe().survives_restart();
-    let facts = Facts {
-        name: group.name.clone(),
-        id: host.group_id(&group.name).to_string(),
-        role: group.role,
-        gsm: group.gsm.clone(),
-        store: StoreFacts { survives_restart, path: None, health: Health::Fresh },
-    };
-    let because = |error| Failure::Failed(format!("group {:?}: {error}", facts.name));
-    match part {
-        Part::Manager => {
-            let mut manager = Manager::start(host, manager_options(group, store)).map_err(because)?;
-            let handle = NodeHandle::Manager(manager.handle());
-            let events = NodeEvents::Manager(manager.events_from_start());
-            Ok(Started { facts, handle, owner: Owner::Manager(manager), events })
-        }
-        Part::Member => {
-            let options = MemberOptions { gsm: resolve(&group).await?, group: group.name };
-            let mut group = Group::join(host, options).map_err(because)?;
-            let events = NodeEvents::Member(group.events_from_start());
-            let handle = NodeHandle::Member(group.handle());
-            Ok(Started { facts, handle, owner: Owner::Member(group), events })
-        }
-    }
-}
-
-/// What this version can be in a group.
-enum Part {
-    Manager,
-    Member,
-}
-
-/// What the node is in the group from the start; `Err` for what this version cannot be yet.
-fn available(group: &GroupConfig) -> Result<Part, Failure> {
-    let missing = match group.role {
-        Role::Manager => return Ok(Part::Manager),
-        Role::Member if !group.gsm.is_empty() => return Ok(Part::Member),
-        Role::Member => "to find a manager by multicast is not available yet: write gsm = [\"host:port\"]",
-        Role::Auto => "role = \"auto\" is not available yet: write role = \"member\" or role = \"manager\"",
-    };
-    Err(Failure::Failed(format!("group {:?}: {missing}", group.name)))
+    let (name, id) = (group.name.clone(), host.group_id(&group.name).to_string());
+    let (role, gsm) = (group.role, group.gsm.clone());
+    let options = options(group).await?;
+    let because = |error| Failure::Failed(format!("group {name:?}: {error}"));
+    let mut owner = Group::start(host, options).await.map_err(because)?;
+    let (handle, events) = (owner.handle(), owner.events_from_start());
+    let store = handle.store().map(|store| StoreFacts {
+        survives_restart: store.kind.survives_restart(),
+        path: store.directory.clone(),
+        health: store.health.clone(),
+    });
+    let store = store.unwrap_or(StoreFacts { survives_restart: false, path: None, health: Health::Fresh });
+    Ok(Started { facts: Facts { name, id, role, gsm, store }, handle, owner, events })
 }
 
 /// Opens what the groups of this process share.
@@ -142,56 +84,32 @@ pub(super) async fn open(threads: &Threads, config: &Config) -> Result<Host, Fai
     Host::open(threads, options).await.map_err(Failure::because)
 }
 
-impl NodeHandle {
-    /// Sends one message to the group.
-    pub(crate) async fn send(&self, payload: &[u8]) -> Result<SentAs, SendError> {
-        match self {
-            Self::Manager(manager) => manager.group().send(payload).await,
-            Self::Member(member) => member.send(payload).await,
-        }
+/// Hands what is received to whoever reads it. Returns when the node has ended by itself.
+pub(super) async fn pump(node: &mut Group, group: &RunningGroup) {
+    while let Some(message) = node.recv().await {
+        // Nobody reading is in order.
+        let _ = group.messages.send(Arc::new(message));
     }
 }
 
-impl Owner {
-    /// Hands what is received to whoever reads it. Returns when the node has ended by itself.
-    pub(super) async fn pump(&mut self, group: &RunningGroup) {
-        while let Some(message) = self.recv().await {
-            // Nobody reading is in order.
-            let _ = group.messages.send(Arc::new(message));
-        }
-    }
-
-    /// Stops the node. A member says goodbye if it is in; a manager's members keep their keys.
-    pub(super) async fn stop(self, joined: bool) {
-        match self {
-            Self::Manager(manager) => manager.stop().await,
-            Self::Member(group) if joined => drop(group.leave().await),
-            Self::Member(group) => group.stop().await,
-        }
-    }
-
-    async fn recv(&mut self) -> Option<Message> {
-        match self {
-            Self::Manager(manager) => manager.recv().await,
-            Self::Member(group) => group.recv().await,
-        }
+/// Stops the node. A member says goodbye if it is in; a manager's members keep their keys.
+pub(super) async fn stop(node: Group, joined: bool) {
+    if joined {
+        let _ = node.leave().await;
+    } else {
+        node.stop().await;
     }
 }
 
-impl NodeEvents {
-    /// The next event. May be dropped and called again without losing one.
-    pub(super) async fn next(&mut self) -> Result<NodeEvent, broadcast::error::RecvError> {
-        match self {
-            Self::Manager(events) => events.recv().await.map(NodeEvent::Manager),
-            Self::Member(events) => events.recv().await.map(NodeEvent::Member),
-        }
-    }
-}
-
-fn manager_options(group: GroupConfig, store: MemoryStore) -> ManagerOptions {
+async fn options(group: GroupConfig) -> Result<GroupOptions, Failure> {
+    let gsm = resolve(&group).await?;
+    let part = match group.role {
+        Role::Auto => Part::Auto,
+        Role::Member => Part::Member,
+        Role::Manager => Part::Manager,
+    };
     let settings = group.settings;
-    ManagerOptions {
-        group: group.name,
+    let settings = ManagerSettings {
         address: settings.address,
         ttl: settings.ttl,
         suite: settings.suite,
@@ -199,8 +117,10 @@ fn manager_options(group: GroupConfig, store: MemoryStore) -> ManagerOptions {
         packet_size: settings.packet_size,
         timing: settings.timing,
         access: settings.access,
-        store: Box::new(store),
-    }
+        priority: group.priority,
+        merges: group.merge,
+    };
+    Ok(GroupOptions { part, gsm, settings, ..GroupOptions::named(group.name) })
 }
 
 /// The addresses of the registrars, in order. A name that does not resolve is skipped with a warning unless it was the
@@ -217,7 +137,7 @@ async fn resolve(group: &GroupConfig) -> Result<Vec<SocketAddr>, Failure> {
             }
         }
     }
-    if addresses.is_empty() {
+    if addresses.is_empty() && !group.gsm.is_empty() {
         let why = if failures.is_empty() { "no IPv4 address".to_owned() } else { failures.join("; ") };
         let text = format!("group {:?}: cannot resolve any manager of gsm: {why}", group.name);
         return Err(Failure::Failed(text));

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use conclave::Clock;
+use conclave::{Clock, Mode, ParticipantEvent};
 use gsm::{Departure, GsmEvent};
 use member::{Ending, MemberEvent, Move, Place};
 use protocol::{Instant, Refusal};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::happening::{Happening, happened};
-use super::node::{NodeEvent, NodeEvents};
 use super::{Daemon, RunningGroup};
 
 /// What the events add up to.
@@ -60,18 +60,17 @@ pub(crate) enum Standing {
 pub(super) async fn run(
     daemon: Arc<Daemon>,
     group: Arc<RunningGroup>,
-    mut events: NodeEvents,
+    mut events: broadcast::Receiver<ParticipantEvent>,
     ended: CancellationToken,
 ) {
     loop {
         let event = tokio::select! {
             biased;
-            event = events.next() => event,
+            event = events.recv() => event,
             () = ended.cancelled() => return,
         };
         let happening = match event {
-            Ok(NodeEvent::Manager(event)) => group.record().on_manager(event),
-            Ok(NodeEvent::Member(event)) => group.record().on_member(event),
+            Ok(event) => group.record().on_event(event),
             Err(RecvError::Lagged(count)) => {
                 Some(happened!(warn, &group.facts.name, "events.missed", count = count))
             }
@@ -88,6 +87,23 @@ impl Record {
     /// Nothing has happened yet in the group of this name.
     pub(super) fn of(group: &str) -> Self {
         Self { group: group.to_owned(), ..Self::default() }
+    }
+
+    fn on_event(&mut self, event: ParticipantEvent) -> Option<Happening> {
+        match event {
+            ParticipantEvent::Manager(event) => self.on_manager(event),
+            ParticipantEvent::Member(event) => self.on_member(event),
+            ParticipantEvent::Became(Mode::Manager) => {
+                // Nothing of what it was as a member holds any more.
+                (self.standing, self.moving, self.silent_since) = (Standing::Searching, None, None);
+                Some(happened!(info, &self.group, "mode.manager"))
+            }
+            ParticipantEvent::Became(Mode::Member) => Some(happened!(info, &self.group, "mode.member")),
+            ParticipantEvent::Place(place) => {
+                self.place = Some(place);
+                None
+            }
+        }
     }
 
     fn on_manager(&mut self, event: GsmEvent) -> Option<Happening> {

@@ -46,7 +46,7 @@ pub(super) async fn run(mut node: Node) -> Result<(), NodeError> {
     let hoard = Shared::default();
     let host = node.host().await?;
     let kept = Arc::clone(&hoard);
-    let mut group = Group::join_as(&host, node.options(), |member| Hoarder::new(member, kept))?;
+    let mut group = Group::start_as(&host, node.options(), |node| Hoarder::new(node, kept)).await?;
     let joined = timeout(JOIN_DEADLINE, group.joined()).await;
     joined.map_err(|_| std::io::Error::other("no group key within ten seconds"))??;
     let (grant, epoch) = {

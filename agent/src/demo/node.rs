@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use conclave::{Clock, Credentials, Host, HostOptions, Interface, MemberOptions, Threads};
+use conclave::{Clock, Credentials, GroupOptions, Host, HostOptions, Interface, Part, Threads};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tracing_subscriber::EnvFilter;
@@ -132,8 +132,9 @@ impl Node {
     }
 
     /// What it joins the group with.
-    pub(super) fn options(&self) -> MemberOptions {
-        MemberOptions { group: self.spec.group.clone(), gsm: vec![self.spec.registrar] }
+    pub(super) fn options(&self) -> GroupOptions {
+        let gsm = vec![self.spec.registrar];
+        GroupOptions { part: Part::Member, gsm, ..GroupOptions::named(&self.spec.group) }
     }
 }
 

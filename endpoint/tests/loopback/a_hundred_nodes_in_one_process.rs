@@ -2,7 +2,7 @@
 
 use conclave::{Clock, Group};
 
-use crate::support::{GROUP, Site, join, within};
+use crate::support::{GROUP, Site, join, registrar, within};
 
 /// The manager is the hundredth.
 const MEMBERS: usize = 99;
@@ -17,7 +17,10 @@ async fn a_hundred_nodes_in_one_process_hold_the_key_and_read_the_same_packet() 
         hosts.push(site.host(own).await);
     }
     let started = Clock.now();
-    let mut members: Vec<Group> = hosts.iter().map(|host| join(host, GROUP, manager.registrar())).collect();
+    let mut members: Vec<Group> = Vec::new();
+    for host in &hosts {
+        members.push(join(host, GROUP, registrar(&manager)).await);
+    }
     for member in &mut members {
         // One that finds the door crowded is told so, and goes on by itself.
         within(async { while member.joined().await.is_err() {} }).await;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use conclave::{Clock, Group, ManagerHandle};
+use conclave::{Clock, Group, GroupHandle};
 use gsm::Standing;
 
-use crate::support::{Site, joined, within};
+use crate::support::{Site, joined, registrar, within};
 
 #[tokio::test]
 async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_are_one_key_update() {
@@ -21,7 +21,7 @@ async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_
     let started = Clock.now();
     let mut members: Vec<Group> = Vec::new();
     for own in first {
-        members.push(site.member_with(own.clone(), manager.registrar()).await);
+        members.push(site.member_with(own.clone(), registrar(&manager)).await);
     }
     for member in &mut members {
         joined(member).await;
@@ -37,7 +37,7 @@ async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_
     }
     let mut joiners: Vec<Group> = Vec::new();
     for own in later {
-        joiners.push(site.member_with(own.clone(), manager.registrar()).await);
+        joiners.push(site.member_with(own.clone(), registrar(&manager)).await);
     }
     until_pending(&handle, 20).await;
     let update = within(handle.rekey()).await.unwrap();
@@ -54,21 +54,21 @@ async fn fifty_members_hold_the_key_within_ten_seconds_and_ten_joins_and_leaves_
 }
 
 /// Lets what waits be cut, then keeps the manager from cutting by itself.
-async fn quiet(handle: &ManagerHandle) {
+async fn quiet(handle: &GroupHandle) {
     within(handle.rekey()).await.unwrap();
     within(handle.set_rekey_interval(Duration::from_secs(3_600))).await.unwrap();
 }
 
 /// Until this many joins and leaves wait for the next cut.
-async fn until_pending(handle: &ManagerHandle, wanted: usize) {
+async fn until_pending(handle: &GroupHandle, wanted: usize) {
     let mut events = handle.events();
-    while within(handle.status()).await.unwrap().pending < wanted {
+    while within(handle.manager_status()).await.unwrap().pending < wanted {
         within(events.recv()).await.unwrap();
     }
 }
 
 /// Who holds which leaf: (reg-no, registration).
-async fn leaves(handle: &ManagerHandle) -> BTreeSet<(u32, u64)> {
+async fn leaves(handle: &GroupHandle) -> BTreeSet<(u32, u64)> {
     let members = within(handle.members()).await.unwrap();
     let held = members.iter().filter(|member| member.standing == Standing::In);
     held.map(|member| (member.reg_no.0, member.sender.0)).collect()

@@ -6,7 +6,9 @@ mod support;
 
 mod a_hundred_nodes_in_one_process;
 mod fifty_members;
+mod nothing_configured;
 mod one_stream_many_readers;
 mod refused_nodes;
 mod slow_store;
 mod two_groups_in_one_process;
+mod two_managers;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Site, joined, within};
+use crate::support::{Site, joined, registrar, within};
 
 #[tokio::test]
 async fn every_member_reads_the_stream_and_the_manager_does_too() {
@@ -10,7 +10,7 @@ async fn every_member_reads_the_stream_and_the_manager_does_too() {
     let mut manager = site.manager().await;
     let mut members = Vec::new();
     for number in 0..5 {
-        let mut member = site.member(&format!("m{number}.example"), manager.registrar()).await;
+        let mut member = site.member(&format!("m{number}.example"), registrar(&manager)).await;
         joined(&mut member).await;
         members.push(member);
     }
@@ -34,9 +34,9 @@ async fn an_evicted_member_reads_nothing_sent_after_the_switch_and_does_not_come
     let site = Site::new();
     let manager = site.manager().await;
     let handle = manager.handle();
-    let mut sender = site.member("sender.example", manager.registrar()).await;
-    let mut reader = site.member("reader.example", manager.registrar()).await;
-    let mut evicted = site.member("evicted.example", manager.registrar()).await;
+    let mut sender = site.member("sender.example", registrar(&manager)).await;
+    let mut reader = site.member("reader.example", registrar(&manager)).await;
+    let mut evicted = site.member("evicted.example", registrar(&manager)).await;
     for member in [&mut sender, &mut reader, &mut evicted] {
         joined(member).await;
     }
@@ -57,7 +57,7 @@ async fn an_evicted_member_reads_nothing_sent_after_the_switch_and_does_not_come
     while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(300), evicted.recv()).await {
         assert!(message.state < hard, "read under {} after its eviction", message.state);
     }
-    let mut again = site.member("evicted.example", manager.registrar()).await;
+    let mut again = site.member("evicted.example", registrar(&manager)).await;
     let refused = within(again.joined()).await.unwrap_err();
     assert!(refused.to_string().contains("evicted"), "{refused}");
 }

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use conclave::{Authority, Credentials, IssueRequest, JoinError, KeyKind, Manager, ManagerOptions, unix_now};
+use conclave::{
+    Authority, Credentials, Group, GroupOptions, IssueRequest, JoinError, KeyKind, ManagerSettings,
+    ParticipantEvent, unix_now,
+};
 use crypto::Roles;
 use gsm::{AccessList, AccessRule, GsmEvent};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use protocol::Refusal;
 
-use crate::support::{MEMBER, Site, joined, within};
+use crate::support::{MEMBER, Site, joined, of_manager, registrar, settings, within};
 
 const NO_ROLE: Roles = Roles { member: false, manager: false, maa: false };
 const MAA: Roles = Roles { member: false, manager: false, maa: true };
 
 /// Tries to join with these credentials and returns the words the member's operator reads.
-async fn refusal(site: &Site, manager: &Manager, credentials: Credentials) -> String {
-    let mut member = site.member_with(credentials, manager.registrar()).await;
+async fn refusal(site: &Site, manager: &Group, credentials: Credentials) -> String {
+    let mut member = site.member_with(credentials, registrar(manager)).await;
     let error = within(member.joined()).await.unwrap_err();
     let handle = member.handle();
     assert!(handle.keys().borrow().receive.is_empty(), "a refused node holds no key");
@@ -24,7 +27,7 @@ async fn refusal(site: &Site, manager: &Manager, credentials: Credentials) -> St
 }
 
 /// Until the manager's door has counted a refusal for this reason: the node may hear of it first.
-async fn counted(manager: &Manager, reason: &str) {
+async fn counted(manager: &Group, reason: &str) {
     let handle = manager.handle();
     let counts = async {
         while handle.admission().snapshot().refused.get(reason).is_none_or(|count| *count == 0) {
@@ -78,7 +81,7 @@ async fn a_certificate_of_another_role_passes_tls_and_is_refused_by_the_registra
     let site = Site::new();
     let manager = site.manager().await;
     let mut events = manager.handle().events();
-    let mut node = site.member_with(site.credentials("maa.example", MAA), manager.registrar()).await;
+    let mut node = site.member_with(site.credentials("maa.example", MAA), registrar(&manager)).await;
     let error = within(node.joined()).await.unwrap_err();
     assert!(matches!(error, JoinError::Refused { why: Refusal::NotCertified, .. }), "{error}");
     assert_eq!(told(&mut events).await, ("maa.example".to_owned(), Refusal::NotCertified));
@@ -90,13 +93,14 @@ async fn a_denied_identity_is_told_so_and_the_manager_says_it_too() {
     let site = Site::new();
     let rules = [(false, "intruder.*"), (true, "*")];
     let rules = rules.map(|(allow, pattern)| AccessRule { allow, pattern: pattern.to_owned() });
-    let options = ManagerOptions { access: AccessList::new(rules), ..site.manager_options() };
+    let settings = ManagerSettings { access: AccessList::new(rules), ..settings() };
+    let options = GroupOptions { settings, ..site.manager_options() };
     let manager = site.manager_with(options).await;
     let mut events = manager.handle().events();
     let denied = refusal(&site, &manager, site.credentials("intruder.example", MEMBER)).await;
     assert!(denied.contains("access list"), "{denied}");
     assert_eq!(told(&mut events).await, ("intruder.example".to_owned(), Refusal::Denied));
-    joined(&mut site.member("friend.example", manager.registrar()).await).await;
+    joined(&mut site.member("friend.example", registrar(&manager)).await).await;
     within(manager.stop()).await;
 }
 
@@ -104,7 +108,7 @@ async fn a_denied_identity_is_told_so_and_the_manager_says_it_too() {
 async fn a_tls_1_2_client_is_refused_on_both_sides_and_counted() {
     let site = Site::new();
     let manager = site.manager().await;
-    let registrar = manager.registrar();
+    let registrar = registrar(&manager);
     let stream = within(tokio::net::TcpStream::connect(registrar)).await.unwrap().into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     let client = tokio::task::spawn_blocking(move || {
@@ -122,10 +126,10 @@ async fn a_tls_1_2_client_is_refused_on_both_sides_and_counted() {
 }
 
 /// The next refusal the manager tells of.
-async fn told(events: &mut tokio::sync::broadcast::Receiver<GsmEvent>) -> (String, Refusal) {
-    loop {
-        if let GsmEvent::Refused { identity, why, .. } = within(events.recv()).await.unwrap() {
-            return (identity, why);
-        }
-    }
+async fn told(events: &mut tokio::sync::broadcast::Receiver<ParticipantEvent>) -> (String, Refusal) {
+    of_manager(events, |event| match event {
+        GsmEvent::Refused { identity, why, .. } => Some((identity.clone(), *why)),
+        _ => None,
+    })
+    .await
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conclave::{Clock, DEFAULT_CONTROL_PORT, Interface, ManagerOptions, MulticastSocket};
+use conclave::{
+    Clock, DEFAULT_CONTROL_PORT, GroupOptions, Interface, ManagerSettings, MulticastSocket, State,
+};
 use storage::{Loaded, MemoryStore, Record, Snapshot, Store, StoreError, StoreKind};
 
-use crate::support::{Site, within};
+use crate::support::{Site, registrar, settings, within};
 
 /// How long the store takes for a commit.
 const COMMIT: Duration = Duration::from_millis(1_500);
@@ -57,21 +59,21 @@ async fn a_store_that_takes_a_second_and_a_half_makes_no_alarm_late() {
 async fn worst_lateness(attempt: u8) -> Duration {
     let site = Site::new();
     let address = [239, 192, 77, attempt + 1].into();
-    let options = ManagerOptions {
-        address: Some(address),
-        store: Box::new(SlowStore(MemoryStore::new())),
+    let options = GroupOptions {
+        settings: ManagerSettings { address: Some(address), ..settings() },
+        state: State::Engine(Box::new(SlowStore(MemoryStore::new()))),
         ..site.manager_options()
     };
-    let (port, interval) = (DEFAULT_CONTROL_PORT, options.timing.alarm_interval);
+    let (port, interval) = (DEFAULT_CONTROL_PORT, options.settings.timing.alarm_interval);
     let listening =
         MulticastSocket::join((address, port).into(), &Interface::resolve("lo").unwrap()).unwrap();
     let manager = site.manager_with(options).await;
-    let mut first = site.member("first.example", manager.registrar()).await;
+    let mut first = site.member("first.example", registrar(&manager)).await;
     // A busy host may time one attempt out; the member goes on by itself.
     while within(first.joined()).await.is_err() {}
     let joining = [
-        site.member("second.example", manager.registrar()).await,
-        site.member("third.example", manager.registrar()).await,
+        site.member("second.example", registrar(&manager)).await,
+        site.member("third.example", registrar(&manager)).await,
     ];
     let (mut last, mut worst, mut heard) = (None, Duration::ZERO, 0);
     let mut buffer = [0; 2_048];

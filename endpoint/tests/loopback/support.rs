@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use conclave::{
-    Authority, Credentials, Group, Host, HostOptions, Interface, IssueRequest, KeyKind, Manager,
-    ManagerOptions, MemberOptions, Threads,
+    Authority, Credentials, Group, GroupOptions, Host, HostOptions, Interface, IssueRequest, KeyKind,
+    ManagerSettings, Part, ParticipantEvent, Threads,
 };
-use crypto::{Roles, Suite};
-use gsm::AccessList;
-use keytree::Degree;
-use member::Place;
+use crypto::Roles;
+use gsm::GsmEvent;
+use member::{MemberEvent, Place};
 use protocol::Timing;
-use storage::MemoryStore;
+use tokio::sync::broadcast;
 
 /// Every wait of a test ends here, so that a bug fails the test instead of hanging it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -53,26 +52,16 @@ impl Site {
         self.host(self.credentials("gsm.example", MANAGER)).await
     }
 
-    pub(crate) fn manager_options(&self) -> ManagerOptions {
-        ManagerOptions {
-            group: GROUP.to_owned(),
-            address: None,
-            ttl: 1,
-            suite: Suite::default(),
-            degree: Degree::default(),
-            packet_size: protocol::limits::MAX_DATAGRAM,
-            timing: Timing { rekey_interval: Duration::from_millis(300), ..Timing::default() },
-            access: AccessList::default(),
-            store: Box::new(MemoryStore::new()),
-        }
+    pub(crate) fn manager_options(&self) -> GroupOptions {
+        GroupOptions { part: Part::Manager, settings: settings(), ..GroupOptions::named(GROUP) }
     }
 
-    pub(crate) async fn manager(&self) -> Manager {
+    pub(crate) async fn manager(&self) -> Group {
         self.manager_with(self.manager_options()).await
     }
 
-    pub(crate) async fn manager_with(&self, options: ManagerOptions) -> Manager {
-        Manager::start(&self.managing_host().await, options).unwrap()
+    pub(crate) async fn manager_with(&self, options: GroupOptions) -> Group {
+        Group::start(&self.managing_host().await, options).await.unwrap()
     }
 
     pub(crate) async fn member(&self, identity: &str, registrar: SocketAddr) -> Group {
@@ -80,13 +69,25 @@ impl Site {
     }
 
     pub(crate) async fn member_with(&self, credentials: Credentials, registrar: SocketAddr) -> Group {
-        join(&self.host(credentials).await, GROUP, registrar)
+        join(&self.host(credentials).await, GROUP, registrar).await
     }
 }
 
 /// Begins to join the group called `name`.
-pub(crate) fn join(host: &Host, name: &str, registrar: SocketAddr) -> Group {
-    Group::join(host, MemberOptions { group: name.to_owned(), gsm: vec![registrar] }).unwrap()
+pub(crate) async fn join(host: &Host, name: &str, registrar: SocketAddr) -> Group {
+    let options = GroupOptions { gsm: vec![registrar], ..GroupOptions::named(name) };
+    Group::start(host, options).await.unwrap()
+}
+
+/// Times short enough for a test.
+pub(crate) fn settings() -> ManagerSettings {
+    let timing = Timing { rekey_interval: Duration::from_millis(300), ..Timing::default() };
+    ManagerSettings { timing, ..ManagerSettings::default() }
+}
+
+/// Where members register with a manager.
+pub(crate) fn registrar(manager: &Group) -> SocketAddr {
+    manager.handle().registrar().unwrap()
 }
 
 /// The roles of a node that may manage.
@@ -97,6 +98,42 @@ pub(crate) const MEMBER: Roles = Roles { member: true, manager: false, maa: fals
 /// Waits until the member is in.
 pub(crate) async fn joined(group: &mut Group) -> Place {
     within(group.joined()).await.unwrap()
+}
+
+/// The next event for which `wanted` has an answer.
+pub(crate) async fn event<T>(
+    events: &mut broadcast::Receiver<ParticipantEvent>,
+    wanted: impl Fn(&ParticipantEvent) -> Option<T>,
+) -> T {
+    loop {
+        if let Some(answer) = wanted(&within(events.recv()).await.unwrap()) {
+            return answer;
+        }
+    }
+}
+
+/// The next event of the manager for which `wanted` has an answer.
+pub(crate) async fn of_manager<T>(
+    events: &mut broadcast::Receiver<ParticipantEvent>,
+    wanted: impl Fn(&GsmEvent) -> Option<T>,
+) -> T {
+    event(events, |event| match event {
+        ParticipantEvent::Manager(event) => wanted(event),
+        _ => None,
+    })
+    .await
+}
+
+/// The next event of the member for which `wanted` has an answer.
+pub(crate) async fn of_member<T>(
+    events: &mut broadcast::Receiver<ParticipantEvent>,
+    wanted: impl Fn(&MemberEvent) -> Option<T>,
+) -> T {
+    event(events, |event| match event {
+        ParticipantEvent::Member(event) => wanted(event),
+        _ => None,
+    })
+    .await
 }
 
 /// Awaits `what`, and fails the test when it takes too long.

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use conclave::{
-    DEFAULT_CONTROL_PORT, Group, GroupHandle, Host, Interface, Manager, ManagerOptions, MulticastSocket,
-    StartError, UnicastSocket,
+    DEFAULT_CONTROL_PORT, Group, GroupHandle, GroupOptions, Host, Interface, MulticastSocket, StartError,
+    UnicastSocket,
 };
 use protocol::{DatagramKind, Envelope, GroupId, SubgroupId};
 
-use crate::support::{MEMBER, Site, join, joined, within};
+use crate::support::{MEMBER, Site, join, joined, registrar, within};
 
 const ALPHA: &str = "alpha";
 const BETA: &str = "beta";
@@ -26,7 +26,7 @@ struct Both {
 
 /// One of the two groups: its manager, its member, and where it is multicast.
 struct Pair {
-    manager: Manager,
+    manager: Group,
     member: Group,
     subgroup: SubgroupId,
     control: SocketAddr,
@@ -55,9 +55,9 @@ impl Both {
 
 impl Pair {
     async fn start(site: &Site, managing: &Host, host: &Host, name: &str) -> Self {
-        let options = ManagerOptions { group: name.to_owned(), ..site.manager_options() };
-        let manager = Manager::start(managing, options).unwrap();
-        let mut member = join(host, name, manager.registrar());
+        let options = GroupOptions { name: name.to_owned(), ..site.manager_options() };
+        let manager = Group::start(managing, options).await.unwrap();
+        let mut member = join(host, name, registrar(&manager)).await;
         let place = joined(&mut member).await;
         Self { manager, member, subgroup: place.subgroup, control: place.control, data: place.data }
     }
@@ -66,12 +66,12 @@ impl Pair {
 #[tokio::test]
 async fn what_is_sent_in_one_group_is_never_delivered_in_the_other() {
     let mut both = Both::start().await;
-    assert_eq!(both.alpha.manager.registrar(), both.beta.manager.registrar());
+    assert_eq!(registrar(&both.alpha.manager), registrar(&both.beta.manager));
     for number in 0..50_u8 {
         for (pair, name) in [(&both.alpha, ALPHA), (&both.beta, BETA)] {
             let payload = [name.as_bytes(), &[number]].concat();
             within(pair.member.send(&payload)).await.unwrap();
-            within(pair.manager.handle().group().send(&payload)).await.unwrap();
+            within(pair.manager.send(&payload)).await.unwrap();
         }
     }
     for (pair, name) in [(&mut both.alpha, ALPHA), (&mut both.beta, BETA)] {
@@ -87,12 +87,12 @@ async fn what_is_sent_in_one_group_is_never_delivered_in_the_other() {
 #[tokio::test]
 async fn an_eviction_from_one_group_leaves_the_other_as_it_is() {
     let mut both = Both::start().await;
-    let before = within(both.beta.manager.handle().status()).await.unwrap();
+    let before = within(both.beta.manager.handle().manager_status()).await.unwrap();
     within(both.alpha.manager.handle().evict("member.example")).await.unwrap();
     within(both.alpha.member.stop()).await;
-    let again = within(join(&both.host, ALPHA, both.managing.registrar().unwrap()).joined()).await;
+    let again = within(join(&both.host, ALPHA, both.managing.registrar().unwrap()).await.joined()).await;
     assert!(again.unwrap_err().to_string().contains("evicted"));
-    let after = within(both.beta.manager.handle().status()).await.unwrap();
+    let after = within(both.beta.manager.handle().manager_status()).await.unwrap();
     assert_eq!((after.state, after.members, after.revocations), (before.state, before.members, 0));
     within(both.beta.member.send(b"still here")).await.unwrap();
     assert_eq!(within(both.beta.manager.recv()).await.unwrap().payload, b"still here");
@@ -104,9 +104,9 @@ async fn packets_of_one_group_replayed_into_the_other_are_all_dropped() {
     let mut both = Both::start().await;
     let (control, data) = capture(&mut both).await;
     let (ours, theirs) = (both.host.group_id(ALPHA), both.host.group_id(BETA));
-    let before = within(both.beta.manager.handle().status()).await.unwrap();
+    let before = within(both.beta.manager.handle().manager_status()).await.unwrap();
     let manager = both.beta.manager.handle();
-    let (listed, rejected) = (both.beta.member.handle(), rejected(manager.group()));
+    let (listed, rejected) = (both.beta.member.handle(), rejected(&manager));
     let (member_rejected, dropped) = (self::rejected(&listed), listed.data_counters().all_dropped());
 
     let attacker = UnicastSocket::bind(&Interface::resolve("lo").unwrap(), 0).unwrap();
@@ -130,7 +130,7 @@ async fn packets_of_one_group_replayed_into_the_other_are_all_dropped() {
     }
 
     let refused = async {
-        while self::rejected(manager.group()) < rejected + sent
+        while self::rejected(&manager) < rejected + sent
             || self::rejected(&listed) < member_rejected + sent
             || listed.data_counters().all_dropped() < dropped + injected
         {
@@ -138,12 +138,12 @@ async fn packets_of_one_group_replayed_into_the_other_are_all_dropped() {
         }
     };
     within(refused).await;
-    let after = within(manager.status()).await.unwrap();
+    let after = within(manager.manager_status()).await.unwrap();
     assert_eq!((after.state, after.members), (before.state, before.members));
     // Nothing of alpha was delivered: what is sent now comes first.
     within(both.beta.member.send(b"beta's own")).await.unwrap();
     assert_eq!(within(both.beta.manager.recv()).await.unwrap().payload, b"beta's own");
-    within(manager.group().send(b"beta's own")).await.unwrap();
+    within(manager.send(b"beta's own")).await.unwrap();
     assert_eq!(within(both.beta.member.recv()).await.unwrap().payload, b"beta's own");
     both.stop().await;
 }
@@ -162,8 +162,8 @@ async fn a_datagram_for_nobody_here_is_counted_and_a_group_is_joined_once() {
         }
     };
     within(counted).await;
-    let options = ManagerOptions { group: ALPHA.to_owned(), ..both.site.manager_options() };
-    let twice = Manager::start(&both.managing, options);
+    let options = GroupOptions { name: ALPHA.to_owned(), ..both.site.manager_options() };
+    let twice = Group::start(&both.managing, options).await;
     assert!(matches!(twice, Err(StartError::AlreadyServed(name)) if name == ALPHA));
     both.stop().await;
 }
@@ -177,7 +177,7 @@ async fn a_second_host_on_the_same_ports_gets_others_and_works() {
     assert_eq!((taken.control_port(), host.control_port()), (DEFAULT_CONTROL_PORT, DEFAULT_CONTROL_PORT));
     assert!(host.registrar().is_none(), "who cannot manage does not listen");
     let manager = site.manager().await;
-    joined(&mut join(&host, crate::support::GROUP, manager.registrar())).await;
+    joined(&mut join(&host, crate::support::GROUP, registrar(&manager)).await).await;
 }
 
 /// All that is multicast in alpha during a key update, some sends and an eviction.

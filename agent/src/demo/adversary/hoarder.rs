@@ -1,7 +1,8 @@
 //! A member that behaves like any other and keeps what it ought to forget.
 
-use conclave::{Driven, Effect};
-use member::{Member, MemberEvent};
+use std::net::SocketAddr;
+
+use conclave::{Driven, Effect, Participant, ParticipantEvent};
 use protocol::{Frame, Input, Instant, Machine, Peer, Record, Rejected, Transmit};
 
 use super::Shared;
@@ -9,14 +10,14 @@ use super::hoard::lock;
 
 /// A member that behaves like any other and keeps what it ought to forget.
 pub(super) struct Hoarder {
-    member: Member,
+    member: Participant,
     /// Its manager, and the channel secret it shares with it.
     peer: Option<Peer>,
     hoard: Shared,
 }
 
 impl Hoarder {
-    pub(super) const fn new(member: Member, hoard: Shared) -> Self {
+    pub(super) const fn new(member: Participant, hoard: Shared) -> Self {
         Self { member, peer: None, hoard }
     }
 
@@ -36,14 +37,14 @@ impl Hoarder {
     }
 
     fn hoard_path(&self) {
-        if let Some(path) = self.member.key_path() {
+        if let Some(path) = self.member.member().and_then(member::Member::key_path) {
             lock(&self.hoard).keep_path(path);
         }
     }
 }
 
 impl Machine for Hoarder {
-    type Event = MemberEvent;
+    type Event = ParticipantEvent;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         self.note(&input);
@@ -65,9 +66,9 @@ impl Machine for Hoarder {
         self.member.poll_transmit()
     }
 
-    fn poll_event(&mut self) -> Option<MemberEvent> {
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
         let event = self.member.poll_event()?;
-        if let MemberEvent::KeyRing(ring) = &event {
+        if let Some(ring) = event.ring() {
             lock(&self.hoard).keep_ring(ring);
         }
         Some(event)
@@ -79,13 +80,17 @@ impl Machine for Hoarder {
 }
 
 impl Driven for Hoarder {
-    fn effect(event: &MemberEvent) -> Effect<'_> {
-        Member::effect(event)
+    fn effect(event: &ParticipantEvent) -> Effect<'_> {
+        Participant::effect(event)
+    }
+
+    fn discovers_at(&self) -> Option<SocketAddr> {
+        self.member.discovers_at()
     }
 }
 
-impl AsMut<Member> for Hoarder {
-    fn as_mut(&mut self) -> &mut Member {
+impl AsMut<Participant> for Hoarder {
+    fn as_mut(&mut self) -> &mut Participant {
         &mut self.member
     }
 }

@@ -112,7 +112,7 @@ impl Visits {
 
     /// Registers with the same certificate, as a new process would.
     async fn register_again(&self, node: &Node) -> Result<(), NodeError> {
-        let mut group = Group::join(&node.host().await?, node.options())?;
+        let mut group = Group::start(&node.host().await?, node.options()).await?;
         let (node, voice) = (self.name.clone(), self.voice.clone());
         tokio::spawn(async move {
             let outcome = loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conclave::{Group, JoinError, Message};
+use conclave::{Group, JoinError, Message, ParticipantEvent};
 use member::MemberEvent;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, interval_at, timeout};
@@ -20,7 +20,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn run(node: Node) -> Result<(), NodeError> {
     let name = node.name();
     let content = Content::read(&node.spec.file)?;
-    let mut group = Group::join(&node.host().await?, node.options())?;
+    let mut group = Group::start(&node.host().await?, node.options()).await?;
     let epoch = join(&mut group).await?;
     node.voice.say(Event::Joined { node: name.clone(), epoch });
     let events = group.events();
@@ -42,7 +42,7 @@ pub(super) async fn join(group: &mut Group) -> Result<u32, NodeError> {
     joined.await.map_err(|_| std::io::Error::other("no group key within ten seconds"))??;
     loop {
         match events.recv().await {
-            Ok(MemberEvent::Installed { state, .. }) => return Ok(state.epoch.0),
+            Ok(ParticipantEvent::Member(MemberEvent::Installed { state, .. })) => return Ok(state.epoch.0),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return Err(conclave::Stopped.into()),
         }
@@ -60,7 +60,7 @@ struct Listener {
 /// What a receiver wakes for.
 enum Woken {
     Message(Option<Message>),
-    Event(Result<MemberEvent, broadcast::error::RecvError>),
+    Event(Result<ParticipantEvent, broadcast::error::RecvError>),
     Order(Result<Command, NodeError>),
     Report,
 }
@@ -69,7 +69,7 @@ impl Listener {
     async fn listen(
         mut self,
         mut group: Group,
-        mut events: broadcast::Receiver<MemberEvent>,
+        mut events: broadcast::Receiver<ParticipantEvent>,
         mut orders: Orders,
     ) -> Result<(), NodeError> {
         let mut report = interval_at(Instant::now() + REPORT, REPORT);
@@ -86,7 +86,7 @@ impl Listener {
                 Woken::Message(None) | Woken::Event(Err(broadcast::error::RecvError::Closed)) => {
                     return Err(conclave::Stopped.into());
                 }
-                Woken::Event(Ok(MemberEvent::Installed { state, .. })) => {
+                Woken::Event(Ok(ParticipantEvent::Member(MemberEvent::Installed { state, .. }))) => {
                     self.voice.say(Event::Installed { node: self.name.clone(), epoch: state.epoch.0 });
                 }
                 Woken::Event(_) => {}

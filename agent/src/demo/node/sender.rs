@@ -14,7 +14,7 @@ use crate::demo::stream::Content;
 pub(super) async fn run(node: Node) -> Result<(), NodeError> {
     let name = node.name();
     let content = Content::read(&node.spec.file)?;
-    let mut group = Group::join(&node.host().await?, node.options())?;
+    let mut group = Group::start(&node.host().await?, node.options()).await?;
     let epoch = join(&mut group).await?;
     node.voice.say(Event::Joined { node: name.clone(), epoch });
     let mut orders = node.orders;
