@@ -55,7 +55,7 @@ struct Rival {
     start: StateId,
     first: Instant,
     heard: Instant,
-    /// Whether it was a reason to give way when it was heard.
+    /// Whether it was a reason to give way when it was last heard.
     wins: bool,
     failures: u32,
     /// Not tried again before.
@@ -152,7 +152,6 @@ impl Merging {
             failures: 0,
             rests_until: Instant::ZERO,
         });
-        let wins = wins || base.wins;
         self.rivals.insert(key, Rival { registrars: presence.registrars.clone(), heard: now, wins, ..base });
         if self.rivals.len() > MAX_RIVALS {
             let lowest = self.rivals.iter().min_by_key(|(_, rival)| rival.start).map(|(key, _)| *key);
@@ -210,8 +209,11 @@ impl Gsm {
         now: Instant,
         presence: &Verified<Presence>,
     ) -> Result<(), Rejected> {
-        // Who was evicted here, or may not be here, is given nothing and followed nowhere.
         let manager = &presence.manager;
+        if presence.registrars.is_empty() {
+            return Err(Rejected::Malformed);
+        }
+        // Who was evicted here, or may not be here, is given nothing and followed nowhere.
         if self.policy.is_revoked(&manager.identity, &manager.fingerprint)
             || !self.config.access.allows(&manager.identity)
         {

@@ -226,11 +226,12 @@ impl Participant {
     fn after(&mut self, now: Instant) {
         self.now = self.now.max(now);
         // A machine that has just begun may have something to tell, but not that it ends.
+        self.tell_place();
         if let Some(turn) = self.gather() {
             self.turn(turn);
+            self.tell_place();
             self.gather();
         }
-        self.tell_place();
     }
 
     /// A manager that starts, or that comes back without its members, has another subgroup.

@@ -180,12 +180,13 @@ impl Gsm {
     fn on_find(&mut self, now: Instant, from: SocketAddr, find: &Hint<Find>) -> Result<(), Rejected> {
         let find = find.said();
         let reaches = (1..=self.config.ttl.max(1)).contains(&find.ring);
-        // A manager without a parent is nobody's parent yet.
-        if find.kind != FindKind::Local || !reaches || find.path.contains(&self.domain.subgroup) {
+        // A local search names the subgroup whose manager fell silent; that it is back is what it wants to hear.
+        // Nobody's parent is who has none of its own.
+        if find.kind != FindKind::Local || !reaches {
             return Err(Rejected::NotForUs);
         }
         if !self.is_serving() {
-            return Err(Rejected::OutOfPlace);
+            return Err(Rejected::NotForUs);
         }
         let Some(announcer) = &mut self.announcer else { return Err(Rejected::NotForUs) };
         if announcer.replies.take(now, from.ip()) {

@@ -33,7 +33,7 @@ pub enum Frame {
     Refused(Refusal),
     /// manager → manager: "you are the group's manager, not I; these are shut out."
     Handover(Handover),
-    /// manager → manager: all of it is durable here.
+    /// manager → manager: what the last frame named is durable here; the next one may come.
     HandoverTaken,
 }
 

@@ -1,0 +1,15 @@
+//! Whole nodes of one group on a small LAN in memory: managers that become one, strangers that talk to them, and nodes
+//! that go from member to manager and back.
+
+#[cfg(test)]
+mod finding;
+#[cfg(test)]
+mod handover;
+#[cfg(test)]
+mod lan;
+#[cfg(test)]
+mod merging;
+#[cfg(test)]
+mod rogues;
+#[cfg(test)]
+mod roles;
