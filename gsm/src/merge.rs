@@ -8,16 +8,16 @@
 //! There is always a manager left: one steps down only at the word of another that is not giving way at that moment,
 //! and says that word only while its own revocations are complete without the giver's.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod rivals;
+
 use std::time::Duration;
 
-use crypto::{PublicKey, Signer};
+use crypto::Signer;
 use protocol::discovery::Presence;
-use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP, PRESENCE_INTERVAL};
+use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP};
 use protocol::{
     CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, Input, Instant, Peer, Refusal, Rejected,
-    Revocation, Role, SenderId, StateId, SubgroupId, Transmit, Verified,
+    Revocation, Role, SenderId, Transmit, Verified,
 };
 use rand_core::CryptoRng;
 
@@ -26,62 +26,15 @@ use crate::gsm::{Gsm, Timer};
 use crate::journal::JournalEntry;
 use crate::member_list::Listed;
 use crate::remembered::{Journal, Remembered};
+use rivals::{Rivals, Successor, random_below};
 
-/// Other managers remembered. More on one LAN are a configuration mistake; the best ones are kept.
-const MAX_RIVALS: usize = 16;
-/// A manager that was not heard for this long is not merged with: three presences may be lost.
-const RIVAL_MEMORY: Duration = Duration::from_secs(4 * PRESENCE_INTERVAL.as_secs());
-/// How long a lower manager is heard before the higher one gives way: it seems not to be heard itself.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Before the first attempt, so that of several managers the best one is heard: it is drawn below twice this.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(150);
 /// From one step of an attempt to the next: to TLS, or from a frame to its answer.
 const STEP_DEADLINE: Duration = Duration::from_secs(3);
-/// After an attempt that failed; doubled with each one in a row.
-const RETRY: Duration = Duration::from_secs(1);
-/// The longest of these waits.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Farewells sent, and the wait after each but the last.
 const FAREWELLS: u32 = 3;
 const FAREWELL_GAP: Duration = Duration::from_millis(200);
-
-/// Another manager of the group on this LAN.
-#[derive(Clone, Debug)]
-struct Rival {
-    identity: String,
-    certificate: [u8; 32],
-    subgroup: SubgroupId,
-    registrars: Vec<SocketAddr>,
-    start: StateId,
-    first: Instant,
-    heard: Instant,
-    /// Whether it was a reason to give way when it was last heard.
-    wins: bool,
-    failures: u32,
-    /// Not tried again before.
-    rests_until: Instant,
-}
-
-impl Rival {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_since(self.heard) <= RIVAL_MEMORY
-    }
-
-    /// Whether to give way to it at `now`.
-    fn wins_at(&self, now: Instant) -> bool {
-        self.is_fresh(now) && (self.wins || now.saturating_since(self.first) >= PATIENCE)
-    }
-}
-
-/// Whom the manager gives way to, and where it is reached.
-#[derive(Clone, Debug)]
-struct Successor {
-    key: PublicKey,
-    identity: String,
-    certificate: [u8; 32],
-    subgroup: SubgroupId,
-    registrar: SocketAddr,
-}
 
 /// How far a manager is on its way out.
 #[derive(Debug)]
@@ -103,7 +56,7 @@ enum Stage {
 /// Other managers of the group, and giving way to one of them.
 #[derive(Debug)]
 pub(crate) struct Merging {
-    rivals: BTreeMap<PublicKey, Rival>,
+    rivals: Rivals,
     stage: Stage,
     /// The number of the next connection this node opens.
     next_conn: u64,
@@ -111,7 +64,7 @@ pub(crate) struct Merging {
 
 impl Merging {
     pub(crate) const fn new() -> Self {
-        Self { rivals: BTreeMap::new(), stage: Stage::Managing, next_conn: 1 }
+        Self { rivals: Rivals::new(), stage: Stage::Managing, next_conn: 1 }
     }
 
     /// Whether its end is decided: nobody is admitted or evicted here any more.
@@ -131,73 +84,6 @@ impl Merging {
             Stage::Connecting { conn: own, .. } | Stage::Handing { conn: own, .. } => *own == conn,
             Stage::Managing | Stage::Recording { .. } | Stage::Parting { .. } | Stage::Gone => false,
         }
-    }
-
-    /// Notes that a manager was heard. Returns whether it is a new one.
-    fn hear(&mut self, now: Instant, presence: &Presence, wins: bool) -> bool {
-        self.rivals.retain(|_, rival| rival.is_fresh(now));
-        let key = presence.mandate.key;
-        let start = presence.alarm.state.at(Epoch(0));
-        let before = self.rivals.remove(&key).filter(|rival| rival.start == start);
-        let fresh = before.is_none();
-        let base = before.unwrap_or_else(|| Rival {
-            identity: presence.manager.identity.clone(),
-            certificate: presence.manager.fingerprint,
-            subgroup: presence.domain.subgroup,
-            registrars: Vec::new(),
-            start,
-            first: now,
-            heard: now,
-            wins: false,
-            failures: 0,
-            rests_until: Instant::ZERO,
-        });
-        self.rivals.insert(key, Rival { registrars: presence.registrars.clone(), heard: now, wins, ..base });
-        if self.rivals.len() > MAX_RIVALS {
-            let lowest = self.rivals.iter().min_by_key(|(_, rival)| rival.start).map(|(key, _)| *key);
-            lowest.map(|key| self.rivals.remove(&key));
-        }
-        fresh
-    }
-
-    /// The best of those to give way to that may be tried at `now`.
-    fn successor(&self, now: Instant) -> Option<Successor> {
-        let ready = |rival: &&Rival| rival.wins_at(now) && rival.rests_until <= now;
-        let (key, rival) =
-            self.rivals.iter().filter(|(_, rival)| ready(rival)).max_by_key(|(_, rival)| rival.start)?;
-        let place = usize::try_from(rival.failures).unwrap_or(0).checked_rem(rival.registrars.len())?;
-        Some(Successor {
-            key: *key,
-            identity: rival.identity.clone(),
-            certificate: rival.certificate,
-            subgroup: rival.subgroup,
-            registrar: rival.registrars[place],
-        })
-    }
-
-    /// When the next attempt may be worth making.
-    fn next_attempt(&self, now: Instant) -> Option<Instant> {
-        let due = |rival: &Rival| {
-            let from = if rival.wins { rival.heard } else { rival.first + PATIENCE };
-            from.max(rival.rests_until).max(now)
-        };
-        self.rivals.values().filter(|rival| rival.is_fresh(now)).map(due).min()
-    }
-
-    /// An attempt failed: that one is left alone for a while that is random, so that two that try each other at the
-    /// same time do not do so again.
-    fn rest(&mut self, now: Instant, key: &PublicKey, rng: &mut dyn CryptoRng) {
-        self.stage = Stage::Managing;
-        if let Some(rival) = self.rivals.get_mut(key) {
-            let wait = (RETRY * (1 << rival.failures.min(6))).min(LONGEST_RETRY);
-            rival.failures += 1;
-            rival.rests_until = now + wait / 2 + random_below(rng, wait);
-        }
-    }
-
-    /// That manager has given way to us, or shall not be given way to.
-    fn forget(&mut self, certificate: &[u8; 32]) {
-        self.rivals.retain(|_, rival| rival.certificate != *certificate);
     }
 }
 
@@ -226,7 +112,7 @@ impl Gsm {
         let merges = self.announcer.as_ref().is_some_and(|announcer| announcer.merges());
         let serving = self.is_serving();
         let wins = theirs > own || !serving;
-        if self.merging.hear(now, presence, wins) {
+        if self.merging.rivals.hear(now, presence, wins) {
             let identity = manager.identity.clone();
             let subgroup = presence.domain.subgroup;
             self.outbox.tell(GsmEvent::OtherManager { identity, subgroup, merges });
@@ -244,7 +130,7 @@ impl Gsm {
 
     /// Sets the timer of the next attempt to give way to somebody.
     fn plan_attempt(&mut self, now: Instant) {
-        if let Some(at) = self.merging.next_attempt(now) {
+        if let Some(at) = self.merging.rivals.next_attempt(now) {
             let soonest = now + FIRST_ATTEMPT + random_below(&mut *self.rng.0, FIRST_ATTEMPT);
             self.timers.set_earlier(Timer::Merge, at.max(soonest));
         }
@@ -267,7 +153,7 @@ impl Gsm {
     }
 
     fn attempt(&mut self, now: Instant) {
-        let Some(to) = self.merging.successor(now) else {
+        let Some(to) = self.merging.rivals.best(now) else {
             self.plan_attempt(now);
             return;
         };
@@ -288,7 +174,8 @@ impl Gsm {
         let (conn, to) = (*conn, to.clone());
         self.outbox.forget(conn);
         self.outbox.send(Transmit::Close { conn });
-        self.merging.rest(now, &to.key, &mut *self.rng.0);
+        self.merging.stage = Stage::Managing;
+        self.merging.rivals.rest(now, &to.key, &mut *self.rng.0);
         self.outbox.tell(GsmEvent::NotMerged { identity: to.identity, why });
         self.timers.stop(Timer::Merge);
         self.plan_attempt(now);
@@ -440,7 +327,7 @@ impl Gsm {
         let bytes = Frame::HandoverTaken.encode();
         self.outbox.send_after(commit, Transmit::Frame { conn, bytes });
         if handover.last {
-            self.merging.forget(&peer.certificate);
+            self.merging.rivals.forget(&peer.certificate);
             let (identity, subgroup) = (peer.identity, handover.subgroup);
             self.outbox.tell_after(commit, GsmEvent::TookOver { identity, subgroup });
         }
@@ -488,8 +375,7 @@ impl Gsm {
         let last = self.outbox.last_commit();
         let mut ledger = self.ledger;
         // Whatever this node may manage later is above everything that was seen here.
-        let seen = self.merging.rivals.values().map(|rival| rival.start.term).max();
-        ledger.term = ledger.term.max(seen.unwrap_or(ledger.term));
+        ledger.term = ledger.term.max(self.merging.rivals.highest_term().unwrap_or(ledger.term));
         let since_snapshot = self.since_snapshot;
         Demotion {
             rng: self.rng.0,
@@ -509,9 +395,4 @@ pub(crate) struct Demotion {
     pub(crate) remembered: Remembered,
     pub(crate) journal: Journal,
     pub(crate) next_conn: u64,
-}
-
-fn random_below(rng: &mut dyn CryptoRng, most: Duration) -> Duration {
-    let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
-    Duration::from_micros(rng.next_u64() % micros)
 }

@@ -287,10 +287,13 @@ impl Participant {
     }
 
     fn promote(&mut self, now: Instant, member: Member) {
-        let Promotion { rng, candidacy, next_conn, .. } = member.into_promotion();
+        let Promotion { rng, candidacy, next_conn, revocations } = member.into_promotion();
         match (candidacy, self.eligible.clone()) {
             (Some(candidacy), Some(template)) => {
                 self.manage(now, &template, candidacy.signer, rng, next_conn);
+                if let Inner::Manager(gsm) = &mut self.inner {
+                    gsm.adopt(now, &revocations);
+                }
             }
             // Only who stands is elected; whoever did not goes on searching.
             (candidacy, _) => {
@@ -303,9 +306,10 @@ impl Participant {
     fn demote(&mut self, now: Instant, gsm: Gsm, to: SocketAddr) {
         let t_hard = gsm.config().timing.t_hard;
         let Demotion { rng, signer, remembered, journal, next_conn } = gsm.into_demotion();
-        (self.remembered, self.journal) = (Some(remembered), journal);
         self.ring_ends = Some(now + t_hard);
-        let member = Member::new_after(self.config.member.clone(), rng, next_conn, vec![to]);
+        let mut member = Member::new_after(self.config.member.clone(), rng, next_conn, vec![to]);
+        member.shut_out(remembered.revocations().iter().copied());
+        (self.remembered, self.journal) = (Some(remembered), journal);
         self.search(now, member, Some(signer));
     }
 

@@ -90,7 +90,7 @@ fn nobody_but_a_manager_in_good_standing_hands_anything_over() {
     let refusals =
         [(peer("member", false), Refusal::NotCertified), (peer("evicted manager", true), Refusal::Revoked)];
     for (peer, why) in refusals {
-        assert_eq!(says(&mut lan, manager, peer, &[frame.clone()]), [Frame::Refused(why)]);
+        assert_eq!(says(&mut lan, manager, peer, std::slice::from_ref(&frame)), [Frame::Refused(why)]);
     }
     assert!(!is_shut_out(&mut lan, manager, "victim"));
     assert_eq!(lan.gsm(manager).status(lan.now).revocations, 1);

@@ -2,6 +2,8 @@
 //! that go from member to manager and back.
 
 #[cfg(test)]
+mod election;
+#[cfg(test)]
 mod finding;
 #[cfg(test)]
 mod handover;

@@ -124,7 +124,7 @@ fn a_presence_cannot_be_changed_or_said_twice() {
         changed[place] ^= 1;
         assert!(lan.inject(manager, Lane::Discovery, &changed).is_err(), "{place}");
         // Certificate checks have a budget.
-        lan.now = lan.now + Duration::from_millis(100);
+        lan.now += Duration::from_millis(100);
     }
     assert_eq!(lan.inject(manager, Lane::Discovery, &bytes), Ok(()));
     assert_eq!(lan.inject(manager, Lane::Discovery, &bytes), Err(Rejected::Stale));
