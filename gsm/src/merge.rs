@@ -10,6 +10,7 @@
 
 mod rivals;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crypto::Signer;
@@ -153,6 +154,11 @@ impl Gsm {
     }
 
     fn attempt(&mut self, now: Instant) {
+        // Members may know of evictions that an old journal has lost: they are asked before anything is handed over.
+        if self.is_starting() {
+            self.timers.set(Timer::Merge, now + FIRST_ATTEMPT);
+            return;
+        }
         let Some(to) = self.merging.rivals.best(now) else {
             self.plan_attempt(now);
             return;
@@ -234,6 +240,10 @@ impl Gsm {
     /// What was sent is durable there. If that was all there is, also all that came meanwhile, this manager ends.
     fn on_handover_taken(&mut self, now: Instant) {
         let Stage::Handing { conn, to, sent, .. } = &self.merging.stage else { return };
+        if self.is_starting() {
+            self.give_up(now, CloseReason::TimedOut);
+            return;
+        }
         if *sent < self.policy.revocations() {
             self.hand_over(now);
             return;
@@ -333,36 +343,27 @@ impl Gsm {
         }
     }
 
-    /// Shuts out for good whom others had shut out. Members of ours among them are evicted, and cut off at once.
+    /// Shuts out for good whom others had shut out. Members of ours among them are evicted, and cut off at once; the own
+    /// node never.
     pub(crate) fn adopt(&mut self, now: Instant, revocations: &[Revocation]) {
-        let mut evicted = false;
-        for revocation in revocations {
-            if self.policy.knows(revocation) {
-                continue;
-            }
-            self.adopt_revocation(*revocation);
-            for sender in self.named_by(revocation) {
-                self.depart(sender, Departure::Evicted);
-                evicted = true;
-            }
+        let unknown = revocations.iter().filter(|revocation| !self.policy.knows(revocation));
+        let unknown: BTreeSet<_> = unknown.copied().collect();
+        let room = MAX_REVOCATIONS.saturating_sub(self.policy.revocations());
+        let unknown: Vec<_> = unknown.into_iter().take(room).collect();
+        let revoked =
+            |gsm: &Self, listed: &Listed| gsm.policy.is_revoked(&listed.identity, &listed.certificate);
+        let others = self.members.iter().filter(|listed| listed.sender != self.own);
+        let before: Vec<_> =
+            others.filter(|listed| !revoked(self, listed)).map(|listed| listed.sender).collect();
+        self.adopt_revocations(&unknown);
+        let named = |sender: &SenderId| self.members.get(*sender).is_some_and(|listed| revoked(self, listed));
+        let evicted: Vec<_> = before.into_iter().filter(named).collect();
+        for sender in &evicted {
+            self.depart(*sender, Departure::Evicted);
         }
-        if evicted {
+        if !evicted.is_empty() {
             self.cut(now);
         }
-    }
-
-    /// The registrations that a revocation shuts out, the own node's never.
-    fn named_by(&self, revocation: &Revocation) -> Vec<SenderId> {
-        let named = |listed: &&Listed| {
-            listed.certificate == revocation.certificate
-                || Revocation::identity_hash(&listed.identity) == revocation.identity
-        };
-        self.members
-            .iter()
-            .filter(|listed| listed.sender != self.own)
-            .filter(named)
-            .map(|listed| listed.sender)
-            .collect()
     }
 
     /// The machine before this one has used the numbers below.

@@ -98,6 +98,14 @@ impl Policy {
         new
     }
 
+    /// The same for many at once: the digest is over the whole list, and is made once.
+    pub(crate) fn revoke_all(&mut self, revocations: &[Revocation], signer: &dyn Signer) {
+        let new = revocations.iter().filter(|revocation| self.add(**revocation, signer)).count();
+        if new > 0 {
+            self.renew_digest();
+        }
+    }
+
     /// Whether there is no room for one more.
     pub(crate) fn is_full(&self) -> bool {
         self.revocations.len() >= MAX_REVOCATIONS

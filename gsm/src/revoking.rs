@@ -51,17 +51,19 @@ impl Gsm {
         let identity = Revocation::identity_hash(identity);
         let revocation = Revocation { identity, certificate: NO_CERTIFICATE };
         if !self.policy.is_revoked_identity(&identity) {
-            self.adopt_revocation(revocation);
+            self.adopt_revocations(&[revocation]);
         }
         Ok(None)
     }
 
-    /// Records a revocation that puts no member out, and has every member told.
-    pub(crate) fn adopt_revocation(&mut self, revocation: Revocation) {
-        let commit = self.record(JournalEntry::Revoked { revocation });
-        self.policy.revoke(revocation, &*self.signer.0);
-        (self.revoked, self.announcements) = (commit, ANNOUNCEMENTS);
-        self.outbox.tell_after(commit, GsmEvent::Revoked { revocation });
+    /// Records revocations, none of which was known, and has every member told. It puts no member out.
+    pub(crate) fn adopt_revocations(&mut self, revocations: &[Revocation]) {
+        self.policy.revoke_all(revocations, &*self.signer.0);
+        for revocation in revocations {
+            let commit = self.record(JournalEntry::Revoked { revocation: *revocation });
+            (self.revoked, self.announcements) = (commit, ANNOUNCEMENTS);
+            self.outbox.tell_after(commit, GsmEvent::Revoked { revocation: *revocation });
+        }
     }
 
     /// Multicasts the newest revocations if an eviction is new: once its record is durable, for what members know of and

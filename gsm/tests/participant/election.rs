@@ -100,11 +100,14 @@ fn a_manager_that_gave_way_is_elected_again_above_its_own_past() {
     assert!(lan.until(|lan| lan.managers().len() == 1) && lan.until(is_whole));
     let [winner] = lan.managers()[..] else { panic!() };
     let loser = one + two - winner;
+    // What its manager does later reaches it as a member.
+    shut_out(&mut lan, winner, &["y".into()]);
+    lan.run(Duration::from_secs(10));
     lan.nodes[winner].up = false;
     lan.run(protocol::Timing::default().t_hard);
     assert!(lan.until(|lan| lan.nodes[loser].participant.accepts()));
     assert!(lan.gsm(loser).status(lan.now).state.term.0 > 1);
     let numbers: Vec<_> = lan.nodes[loser].records.iter().map(|(commit, _)| commit.0).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    assert!(is_shut_out(&mut lan, loser, "x"));
+    assert!(is_shut_out(&mut lan, loser, "x") && is_shut_out(&mut lan, loser, "y"));
 }
