@@ -120,6 +120,8 @@ pub struct Gsm {
     /// No record was ever refused by the ledger, which would be our own bug: without that, no snapshot.
     pub(crate) sound: bool,
     pub(crate) since_snapshot: usize,
+    /// A snapshot is due however few records there are.
+    pub(crate) snapshot_due: bool,
     /// `None` where nobody searches by multicast.
     pub(crate) announcer: Option<Announcer>,
     pub(crate) merging: Merging,
@@ -192,6 +194,7 @@ impl Gsm {
             ledger: Ledger::default(),
             sound: true,
             since_snapshot: 0,
+            snapshot_due: false,
             announcer: Announcer::of(&config),
             merging: Merging::new(),
             removals: 0,
@@ -214,12 +217,13 @@ impl Gsm {
     /// for one and all of it is durable. The driver asks after each report of the store, and wipes the bytes when
     /// they are sealed: they hold leaf secrets.
     pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
-        let due = self.since_snapshot > COMPACT_AFTER || self.removals >= COMPACT_AFTER_REMOVALS;
+        let grown = self.since_snapshot > COMPACT_AFTER || self.removals >= COMPACT_AFTER_REMOVALS;
+        let due = (grown || self.snapshot_due) && !self.is_starting();
         let last = self.outbox.last_commit();
         if !due || !self.sound || self.read_only || self.outbox.stored() < last {
             return None;
         }
-        (self.since_snapshot, self.removals) = (0, 0);
+        (self.since_snapshot, self.removals, self.snapshot_due) = (0, 0, false);
         Some((last, self.ledger.encode()))
     }
 

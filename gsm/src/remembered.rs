@@ -162,11 +162,11 @@ impl Fold {
                 self.ledger.revocations.add(*revocation);
             }
             JournalEntry::Started { subgroup, term, .. } => {
-                let new = self.ledger.start.as_ref().is_none_or(|start| start.subgroup != *subgroup);
-                if new && self.ledger.apply(entry.clone()).is_ok() {
-                    self.broken = None;
-                } else {
+                let before = self.ledger.start.as_ref().map(|start| start.subgroup);
+                if before == Some(*subgroup) || self.ledger.apply(entry.clone()).is_err() {
                     self.ledger.term = self.ledger.term.max(*term);
+                } else if before.is_some() {
+                    self.broken = None;
                 }
             }
             JournalEntry::Joined(_)
@@ -361,3 +361,6 @@ impl std::fmt::Debug for Ledger {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,8 @@ impl Gsm {
         let promised = Promised::of(&self.config, self.signer.0.public_key());
         let before = ledger.start.as_ref().map(|start| (start.subgroup, start.promised == promised));
         (self.ledger, self.since_snapshot) = (ledger, since_snapshot);
+        // What is broken, or void, is not kept for longer than it takes.
+        self.snapshot_due |= doubtful;
         match before {
             Some((subgroup, true)) => {
                 self.config.subgroup = subgroup;
@@ -133,6 +135,7 @@ impl Gsm {
                 let members = self.ledger.members.len().saturating_sub(1);
                 self.config.subgroup = SubgroupId(self.rng.0.next_u64());
                 self.take_office();
+                self.snapshot_due = true;
                 self.outbox.tell_after(self.started, GsmEvent::StartedOver { members });
                 self.serve(now);
             }
@@ -319,6 +322,7 @@ impl Gsm {
         self.config.subgroup = SubgroupId(self.rng.0.next_u64());
         self.take_office();
         self.send_members_over(&before_this);
+        self.snapshot_due = true;
         let revocations = self.policy.revocations() - before;
         self.outbox.tell_after(self.started, GsmEvent::RolledBack { held, seen, revocations });
     }
