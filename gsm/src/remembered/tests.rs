@@ -82,7 +82,7 @@ impl Author {
             Act::Start | Act::StartOver => {
                 let before = self.ledger.start.as_ref().map(|start| start.subgroup);
                 let keep = matches!(act, Act::Start);
-                let subgroup = before.filter(|_| keep).unwrap_or(SubgroupId(u64::from(unique)));
+                let subgroup = before.filter(|_| keep).unwrap_or_else(|| SubgroupId(u64::from(unique)));
                 let (term, inst) = (Term(self.ledger.term.0 + 1), Inst(u64::from(unique) << 32));
                 Some(JournalEntry::Started { subgroup, term, inst, promised: promised() })
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gsm::{Departure, GsmEvent, JournalEntry};
-use protocol::{DatagramKind, Frame, Input, ToManager, ToMember};
+use protocol::{DatagramKind, Frame, Input, Refusal, ToManager, ToMember};
 
 use super::support::{Manager, Node, address};
 
@@ -93,6 +93,44 @@ fn in_read_only_mode_evictions_leaves_and_alarms_go_on() {
     assert_eq!(manager.multicasts(DatagramKind::KeyUpdate).len(), 1, "the leave is cut");
     assert!(manager.multicasts(DatagramKind::Alarm).len() >= 24);
     assert!(manager.gsm.status(manager.now).read_only);
+}
+
+/// The driver keeps what could not be written, and tries again.
+#[test]
+fn a_store_that_works_again_ends_read_only_mode_and_nothing_told_meanwhile_is_lost() {
+    let mut manager = Manager::start();
+    let _ = manager.with(&["a", "b"]);
+    manager.storing = false;
+    manager.input(Input::StoreFailed).unwrap();
+    manager.evict("a");
+    let node = Node::new("node");
+    let conn = manager.connect(&node);
+    assert!(manager.ask(conn, &node).is_none());
+    assert_eq!(manager.last_frame(conn), Some(Frame::Refused(Refusal::ReadOnly)));
+    manager.store_some(1);
+    assert!(manager.gsm.status(manager.now).read_only, "a part is not all");
+    manager.storing = true;
+    manager.store();
+    assert!(!manager.gsm.status(manager.now).read_only);
+    assert_eq!(manager.events.last(), Some(&GsmEvent::Writable));
+    let _ = manager.admit(&node);
+    let manager = manager.restart();
+    let names: Vec<_> = manager.gsm.members().map(|listed| listed.identity.clone()).collect();
+    assert_eq!(names, ["manager.example", "node", "b"]);
+    assert_eq!(manager.gsm.status(manager.now).revocations, 1);
+}
+
+#[test]
+fn a_store_that_failed_with_nothing_to_write_is_asked_until_it_works() {
+    let mut manager = Manager::start();
+    let _ = manager.with(&["a"]);
+    manager.storing = false;
+    manager.input(Input::StoreFailed).unwrap();
+    manager.forget();
+    manager.advance(Duration::from_secs(16));
+    assert_eq!(manager.records, [JournalEntry::Probe], "one question waits for its answer");
+    manager.store();
+    assert_eq!(manager.events.last(), Some(&GsmEvent::Writable));
 }
 
 #[test]

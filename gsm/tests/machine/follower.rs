@@ -40,6 +40,10 @@ impl Follower {
         Some((state, self.offered.grant.domain.group_key(root, state)))
     }
 
+    pub(crate) fn revocations(&self) -> &[SignedRevocation] {
+        &self.revocations
+    }
+
     /// Whether it holds what its manager holds.
     pub(crate) fn is_with(&self, manager: &Manager) -> bool {
         let held = self.key();

@@ -25,4 +25,6 @@ mod repair;
 #[cfg(test)]
 mod resync;
 #[cfg(test)]
+mod revocations;
+#[cfg(test)]
 mod support;

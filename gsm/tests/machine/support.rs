@@ -72,8 +72,17 @@ impl Manager {
         doubtful: bool,
         configure: impl FnOnce(&mut GsmConfig),
     ) -> Self {
-        static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(100);
         let remembered = remember(&journal, doubtful);
+        Self::resume_from(now, journal, remembered, configure)
+    }
+
+    fn resume_from(
+        now: Instant,
+        journal: Vec<(Commit, Vec<u8>)>,
+        remembered: Remembered,
+        configure: impl FnOnce(&mut GsmConfig),
+    ) -> Self {
+        static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(100);
         let now = now + Duration::from_secs(1);
         let mut config = config();
         config.subgroup = SubgroupId(0x6666);
@@ -97,6 +106,17 @@ impl Manager {
     pub(crate) fn restart(self) -> Self {
         let (now, journal) = self.crash();
         let mut manager = Self::resume(now, journal, false);
+        manager.advance(START);
+        manager
+    }
+
+    /// The same with a snapshot in the place of the records it contains.
+    pub(crate) fn restart_from(self, (upto, bytes): (Commit, Vec<u8>)) -> Self {
+        let (now, mut journal) = self.crash();
+        journal.retain(|(commit, _)| *commit > upto);
+        let records = journal.iter().map(|(commit, bytes)| (*commit, &bytes[..]));
+        let remembered = Remembered::from_loaded(Some((upto, &bytes)), records, false).unwrap().unwrap();
+        let mut manager = Self::resume_from(now, journal, remembered, |_| {});
         manager.advance(START);
         manager
     }
@@ -127,6 +147,7 @@ impl Manager {
 
     /// Lets time pass, timer by timer.
     pub(crate) fn advance(&mut self, time: Duration) {
+        self.drain();
         let end = self.now + time;
         while let Some(due) = self.gsm.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
