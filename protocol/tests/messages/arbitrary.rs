@@ -10,11 +10,13 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use protocol::limits::{MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
+use protocol::limits::{
+    MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS_A_PACKET, MAX_ROSTER, MAX_SUCCESSORS,
+};
 use protocol::{
-    Alarm, Body, Confirm, Credential, Domain, Epoch, Frame, Grant, GroupId, Inst, Join, JoinRole, Nak,
-    Refusal, RegNo, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation, StateId,
-    SubgroupId, Term, Timing, ToManager, ToMember, UpdateHeader, Version,
+    Alarm, Body, Confirm, Credential, Domain, Epoch, Frame, Grant, GroupId, Handover, Inst, Join, JoinRole,
+    Nak, Refusal, RegNo, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation,
+    StateId, SubgroupId, Term, Timing, ToManager, ToMember, UpdateHeader, Version,
 };
 
 /// The same cases in every run, unless the environment (`PROPTEST_CASES`, `PROPTEST_RNG_SEED`) says otherwise.
@@ -62,7 +64,7 @@ fn signature() -> impl Strategy<Value = Signature> {
     vec(any::<u8>(), 64).prop_map(|bytes| Signature(bytes.try_into().unwrap()))
 }
 
-fn address() -> impl Strategy<Value = SocketAddr> {
+pub(crate) fn address() -> impl Strategy<Value = SocketAddr> {
     let ip = prop_oneof![
         any::<[u8; 4]>().prop_map(IpAddr::from),
         any::<[u8; 16]>().prop_map(IpAddr::from),
@@ -159,6 +161,18 @@ fn grant() -> impl Strategy<Value = Grant> {
     )
 }
 
+fn handover() -> impl Strategy<Value = Handover> {
+    (any::<([u8; 16], u64, bool)>(), state(), vec(revocation(), 0..8)).prop_map(
+        |((group, subgroup, last), state, revocations)| Handover {
+            group: GroupId::from_bytes(group),
+            subgroup: SubgroupId(subgroup),
+            state,
+            revocations,
+            last,
+        },
+    )
+}
+
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
     let join = any::<([u8; 16], [u8; 32], [u8; 32])>().prop_map(|(group, signing, exchange)| {
         Frame::Join(Join {
@@ -175,6 +189,8 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         1 => confirm.prop_map(Frame::Confirm),
         1 => Just(Frame::Admitted),
         1 => select(Refusal::ALL.to_vec()).prop_map(Frame::Refused),
+        1 => handover().prop_map(Frame::Handover),
+        1 => Just(Frame::HandoverTaken),
     ]
 }
 
@@ -227,6 +243,7 @@ pub(crate) fn to_manager() -> impl Strategy<Value = ToManager> {
         (any::<u64>(), held()).prop_map(|(counter, held)| ToManager::Keepalive { counter, held }),
         (any::<u64>(), held()).prop_map(|(nonce, held)| ToManager::Resync { nonce, held }),
         any::<u64>().prop_map(|nonce| ToManager::Leave { nonce }),
+        any::<(u64, u32)>().prop_map(|(nonce, from)| ToManager::Revocations { nonce, from }),
     ]
 }
 
@@ -238,7 +255,11 @@ pub(crate) fn to_member() -> impl Strategy<Value = ToMember> {
     });
     let answer = (any::<u64>(), vec(any::<u8>(), 0..=MAX_DATAGRAM), vec(key, 0..=31))
         .prop_map(|(nonce, alarm, path)| ToMember::Resync(ResyncAnswer { nonce, alarm, path }));
-    prop_oneof![4 => answer, 1 => any::<u64>().prop_map(|nonce| ToMember::LeaveTaken { nonce })]
+    let signed = |revocation| SignedRevocation { revocation, signature: Signature([7; 64]) };
+    let list = vec(revocation().prop_map(signed), 0..=MAX_REVOCATIONS_A_PACKET);
+    let list = (any::<u64>(), any::<u32>(), list)
+        .prop_map(|(nonce, from, revocations)| ToMember::Revocations { nonce, from, revocations });
+    prop_oneof![4 => answer, 1 => any::<u64>().prop_map(|nonce| ToMember::LeaveTaken { nonce }), 1 => list]
 }
 
 /// A header whose packet stands alone or among up to 65,535.

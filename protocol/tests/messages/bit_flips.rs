@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crypto::{Ed25519Signer, Ed25519Verifier, Secret, Signer, Suite};
+use crypto::{Ed25519Signer, Ed25519Verifier, PublicKey, Roles, Secret, Signature, Signer, Suite, Verifier};
+use protocol::discovery::{Certified, Certifier, Claim, DiscoveryGate, Mandate, Presence};
 use protocol::{
-    Credential, Epoch, Nak, RegNo, Registration, Rejected, Roster, RosterVersion, SenderId, ToManager,
-    ToMember,
+    Answer, Credential, Envelope, Epoch, Farewell, Inst, Nak, Question, RegNo, Registration, Rejected,
+    Revocation, Roster, RosterVersion, SenderId, SignedRevocation, SubgroupId, ToManager, ToMember,
+    encode_revocations,
 };
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -173,4 +175,86 @@ fn no_field_of_a_credential_or_roster_changes_unnoticed() {
     assert!(!holds(&Roster { eligible: good.eligible[..1].to_vec(), ..good.clone() }));
     let swapped = vec![(SenderId(5), other), (SenderId(6), manager)];
     assert!(!holds(&Roster { eligible: swapped, ..good }));
+}
+
+/// An authority whose certificates are the keys themselves.
+struct KeysAreCertificates;
+
+impl Certifier for KeysAreCertificates {
+    fn certify(&self, certificate: &[u8], message: &[u8], signature: &[u8]) -> Option<Certified> {
+        let key = PublicKey(certificate.try_into().ok()?);
+        let signature = Signature(signature.try_into().ok()?);
+        let roles = Roles { member: true, manager: true, maa: false };
+        let certified = Certified { identity: "host.example".into(), roles, fingerprint: key.0 };
+        Ed25519Verifier.verify(&key, message, &signature).then_some(certified)
+    }
+}
+
+#[test]
+fn no_bit_of_a_claim_or_a_presence_changes_unnoticed() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let group = subgroup.domain.group;
+    let holder = Ed25519Signer::from_seed(&Secret::new([0x31; 32]));
+    let signer = Ed25519Signer::from_seed(&Secret::new([0x32; 32]));
+    let key = signer.public_key();
+    let signature = holder.sign(&Mandate::message(group, &key)).0.to_vec();
+    let mandate = Mandate { key, certificate: holder.public_key().0.to_vec(), signature };
+    let registrar = ([10, 0, 0, 1], 7_400).into();
+    let claim = Claim { mandate: mandate.clone(), priority: 5, registrar }.encode(group, &signer);
+    let alarm = subgroup.signed_alarm();
+    let presence = Presence::encode(group, &mandate, &[registrar], &alarm, &signer).unwrap();
+    let gate = || DiscoveryGate::new(group, Arc::new(Ed25519Verifier), Arc::new(KeysAreCertificates));
+    // Once with mandates still to be checked, once with the genuine one known.
+    let mut known = gate();
+    assert!(known.claim(at(0), &claim).is_ok());
+    for bit in 0..claim.len() * 8 {
+        let now = at(bit as u64 * PACE);
+        assert!(gate().claim(now, &flipped(&claim, bit)).is_err(), "bit {bit} of a claim");
+        assert!(known.claim(now, &flipped(&claim, bit)).is_err(), "bit {bit} of a claim");
+    }
+    for bit in 0..presence.len() * 8 {
+        let now = at(bit as u64 * PACE);
+        assert!(gate().presence(now, &flipped(&presence, bit)).is_err(), "bit {bit} of a presence");
+        assert!(known.presence(now, &flipped(&presence, bit)).is_err(), "bit {bit} of a presence");
+    }
+    assert!(known.presence(at(0), &presence).is_ok());
+    let elsewhere = Mandate::message(protocol::GroupId::from_bytes([9; 16]), &key);
+    assert!(KeysAreCertificates.certify(&mandate.certificate, &elsewhere, &mandate.signature).is_none());
+}
+
+#[test]
+fn no_bit_of_what_a_manager_says_on_its_return_changes_unnoticed() {
+    let mut subgroup = Subgroup::new(domain(Suite::Aes256Ctr));
+    let (domain, alarm) = (subgroup.domain, subgroup.signed_alarm());
+    let signer = &subgroup.signer;
+    let manager = signer.public_key();
+    let registrar = ([10, 0, 0, 1], 7_400).into();
+    let asked = Question { inst: Inst(3), nonce: 7, answer_to: registrar, share: 9 }.encode(&domain, signer);
+    let farewell = Farewell { subgroup: SubgroupId(4), registrar }.encode(&domain, signer);
+    let revocation = Revocation { identity: [1; 32], certificate: [2; 32] };
+    let list = [SignedRevocation::sign(domain.group, revocation, signer)];
+    let named = encode_revocations(&domain, &list);
+    let answer = Answer::encode(&domain, 7, &alarm, &list);
+    let mut gate = subgroup.gate();
+    for bit in 0..asked.len() * 8 {
+        let now = at(bit as u64 * PACE);
+        assert!(gate.question(now, ELSEWHERE, &flipped(&asked, bit)).is_err(), "bit {bit}");
+    }
+    for bit in 0..farewell.len() * 8 {
+        let now = at(bit as u64 * PACE);
+        assert!(gate.farewell(now, ELSEWHERE, &flipped(&farewell, bit)).is_err(), "bit {bit}");
+    }
+    for bit in 0..named.len() * 8 {
+        let now = at(bit as u64 * PACE);
+        assert!(gate.revocations(now, ELSEWHERE, |_| false, &flipped(&named, bit)).is_err(), "bit {bit}");
+    }
+    // The nonce is echoed, not signed: a wrong one answers no question.
+    let nonce = Envelope::LEN * 8..(Envelope::LEN + 8) * 8;
+    for bit in (0..answer.len() * 8).filter(|bit| !nonce.contains(bit)) {
+        let opened = Answer::open(&flipped(&answer, bit), &domain, &manager, &Ed25519Verifier);
+        assert!(opened.is_err(), "bit {bit}");
+    }
+    assert!(gate.question(at(0), ELSEWHERE, &asked).is_ok());
+    assert!(gate.farewell(at(0), ELSEWHERE, &farewell).is_ok());
+    assert!(Answer::open(&answer, &domain, &manager, &Ed25519Verifier).is_ok());
 }

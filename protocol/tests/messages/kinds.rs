@@ -16,6 +16,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng as _};
 
 use super::arbitrary;
+use super::comers::{self, Comer};
 use super::subgroup::{ELSEWHERE, SIGNATURE_LEN, at, domain, remac};
 use super::verifiers::{Credulous, Repeating};
 
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     Roster,
     Revocation,
     Envelope,
+    /// Of discovery, or of a manager's comeback.
+    Comer(Comer),
 }
 
 /// A message of each kind in turn, well-formed.
@@ -67,6 +70,7 @@ pub(crate) fn messages() -> impl Strategy<Value = (Kind, Vec<u8>)> {
         1 => arbitrary::domain().prop_map(|domain| (
             Kind::Envelope, Envelope::begin(DatagramKind::Alarm, &domain).into_bytes()
         )),
+        6 => comers::messages().prop_map(|(kind, bytes)| (Kind::Comer(kind), bytes)),
     ]
 }
 
@@ -84,6 +88,7 @@ pub(crate) fn reencode(kind: Kind, bytes: &[u8]) -> Option<Vec<u8>> {
         Kind::Credential => fields(bytes, Credential::decode, Credential::encode),
         Kind::Roster => fields(bytes, Roster::decode, Roster::encode),
         Kind::Revocation => fields(bytes, Revocation::decode, Revocation::encode),
+        Kind::Comer(kind) => comers::reencode(kind, bytes),
         Kind::Envelope => {
             let envelope = Envelope::parse(bytes).ok()?;
             let mut again = Envelope::begin(envelope.kind, &envelope.domain).into_bytes();
@@ -151,7 +156,7 @@ fn key_update(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(again.into_bytes())
 }
 
-fn gate(domain: Domain, start: StateId) -> Gate {
+pub(crate) fn gate(domain: Domain, start: StateId) -> Gate {
     Gate::new(domain, PublicKey([0; 32]), start, PREFILTER.clone(), Arc::new(Credulous))
 }
 

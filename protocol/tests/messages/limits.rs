@@ -4,7 +4,10 @@ use crypto::{PublicKey, Signature, Suite};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use protocol::limits::{MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_ROSTER, MAX_SUCCESSORS};
+use protocol::limits::{
+    MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_MANDATE_CERTIFICATE, MAX_REVOCATIONS_A_PACKET,
+    MAX_ROSTER, MAX_SUCCESSORS,
+};
 use protocol::{
     Body, Epoch, Frame, Reader, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation,
     SubgroupId, ToMember, UpdateHeader, Version, Writer,
@@ -81,6 +84,54 @@ fn an_alarm_with_too_long_a_path_or_too_many_successors_is_refused() {
     assert!(reencode(Kind::Alarm, &long.encode(&subgroup.domain, &signer)).is_none());
     alarm.successors.push(SenderId(2));
     assert!(reencode(Kind::Alarm, &alarm.encode(&subgroup.domain, &signer)).is_none());
+}
+
+#[test]
+fn a_list_of_a_discovery_message_over_its_limit_is_refused() {
+    use super::comers::Comer;
+    use protocol::discovery::{Claim, Find, FindKind, Mandate, Reply};
+    let group = domain(Suite::Aes256Ctr).group;
+    let find = |depth| {
+        let find = Find { kind: FindKind::Local, ring: 1, nonce: 2, path: vec![SubgroupId(1); depth] };
+        reencode(Kind::Comer(Comer::Find), &find.encode(group))
+    };
+    assert!(find(MAX_DEPTH).is_some() && find(MAX_DEPTH + 1).is_none());
+    let registrar = ([10, 0, 0, 1], 7_400).into();
+    let claim = |certificate, signature| {
+        let mandate = Mandate {
+            key: PublicKey([1; 32]),
+            certificate: vec![2; certificate],
+            signature: vec![3; signature],
+        };
+        let claim = Claim { mandate, priority: 1, registrar };
+        reencode(Kind::Comer(Comer::Claim), &claim.encode(group, &Repeating(Signature([5; 64]))))
+    };
+    assert!(claim(MAX_MANDATE_CERTIFICATE, 72).is_some());
+    assert!(claim(MAX_MANDATE_CERTIFICATE + 1, 72).is_none() && claim(100, 513).is_none());
+    let mut reply = Reply {
+        nonce: 1,
+        subgroup: SubgroupId(1),
+        registrars: vec![registrar; 9],
+        term: protocol::Term(1),
+        depth: 1,
+        ancestors: vec![SubgroupId(2); MAX_DEPTH],
+        load: 3,
+    };
+    assert!(reencode(Kind::Comer(Comer::Reply), &reply.encode(group)).is_some(), "four are named");
+    let mut five = reply.encode(group);
+    // The count of registrars, after envelope, nonce and subgroup.
+    five[28 + 16 + 1] = 5;
+    assert!(reencode(Kind::Comer(Comer::Reply), &five).is_none());
+    reply.ancestors.push(SubgroupId(3));
+    assert!(reencode(Kind::Comer(Comer::Reply), &reply.encode(group)).is_none());
+    let signed = SignedRevocation {
+        revocation: Revocation { identity: [1; 32], certificate: [2; 32] },
+        signature: Signature([3; 64]),
+    };
+    for (count, taken) in [(MAX_REVOCATIONS_A_PACKET, true), (MAX_REVOCATIONS_A_PACKET + 1, false)] {
+        let bytes = protocol::encode_revocations(&domain(Suite::Aes256Ctr), &vec![signed; count]);
+        assert_eq!(reencode(Kind::Comer(Comer::Revocations), &bytes).is_some(), taken);
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod bit_flips;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod comers;
+#[cfg(test)]
 mod forgeries;
 #[cfg(test)]
 mod identity;
