@@ -12,7 +12,7 @@ use protocol::{
 
 use crate::markdown::{number, protocol_table};
 
-const DOMAIN: Domain = Domain {
+pub(crate) const DOMAIN: Domain = Domain {
     suite: Suite::Aes256Kw,
     group: GroupId::from_bytes([0xa1; 16]),
     subgroup: SubgroupId(0xa2a2_a2a2_a2a2_a2a2),
@@ -105,9 +105,9 @@ fn the_key_update_header_stands_as_its_table_says() {
     assert!(rows[2][3].starts_with(&format!("{}:", protocol::STRATEGY_GROUP_ORIENTED)), "{:?}", rows[2]);
 }
 
-#[test]
-fn the_alarm_stands_as_its_table_says() {
-    let alarm = Alarm {
+/// An alarm with a different byte in each field.
+pub(crate) fn plain_alarm() -> Alarm {
+    Alarm {
         state: STATE,
         counter: 0xb2b2_b2b2_b2b2_b2b2,
         journal: 0xb3b3_b3b3_b3b3_b3b3,
@@ -125,8 +125,12 @@ fn the_alarm_stands_as_its_table_says() {
         next_rekey: Duration::from_millis(0xc5c5_c5c5),
         path: vec![SubgroupId(1); 3],
         successors: vec![SenderId(2); 2],
-    };
-    let bytes = alarm.encode(&DOMAIN, &Ed25519Signer::from_seed(&Secret::new([7; 32])));
+    }
+}
+
+#[test]
+fn the_alarm_stands_as_its_table_says() {
+    let bytes = plain_alarm().encode(&DOMAIN, &Ed25519Signer::from_seed(&Secret::new([7; 32])));
     let envelope = envelope(DatagramKind::Alarm);
     let expected: [(&str, &[u8]); 16] = [
         ("envelope", &envelope),

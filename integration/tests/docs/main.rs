@@ -3,6 +3,7 @@
 
 mod attacks;
 mod codes;
+mod discovery_layouts;
 mod labels;
 mod layouts;
 mod limits;
