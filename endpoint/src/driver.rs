@@ -248,7 +248,7 @@ impl<M: Driven> Driver<M> {
                 self.compact();
             }
             Woken::Store(Some(StoreReport::StoreFailed { why })) => {
-                tracing::error!(%why, "the store failed: read-only from here on");
+                tracing::error!(%why, "the store failed: read-only until it works again");
                 self.input(now, Input::StoreFailed);
             }
             Woken::Store(None) => {

@@ -290,7 +290,8 @@ impl Gsm {
         }
     }
 
-    /// Asks for a record. In read-only mode nothing will make it durable, and what depends on it is told at once.
+    /// Asks for a record. In read-only mode what depends on it is told at once; it becomes durable when the store works
+    /// again.
     pub(crate) fn record(&mut self, entry: JournalEntry) -> Commit {
         let commit = self.record_always(entry);
         if self.read_only { Commit(0) } else { commit }

@@ -12,7 +12,7 @@ use crate::config::GsmConfig;
 /// What a member learned from its grant and goes on believing through all restarts of its manager.
 ///
 /// A manager that is started with another one of these cannot keep its members: it makes a new subgroup, and all
-/// register again. The manager's own address is not among them, for it names that in the question it starts with.
+/// register again. The manager's own address is not among them, for members take the source of what they verify.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Promised {
     /// The cipher suite.

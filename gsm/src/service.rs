@@ -149,7 +149,7 @@ impl Gsm {
         let answer = ToMember::LeaveTaken { nonce };
         if leaving {
             // The first answer was lost. Its record is at the latest the newest one.
-            // In read-only mode nothing becomes durable any more.
+            // In read-only mode nobody waits for the store.
             let commit = if self.read_only { protocol::Commit(0) } else { self.outbox.last_commit() };
             self.answer(sender, from, &answer, Some(commit));
             return;

@@ -225,7 +225,7 @@ pub enum Refusal {
     #[error("the subgroup has no room")]
     Full,
     /// The manager's store failed, so no join could be made durable.
-    #[error("the manager's store failed: it admits nobody until it is started again")]
+    #[error("the manager's store failed: it admits nobody until it works again")]
     ReadOnly,
     /// The key confirmation did not hold: somebody stands between the two.
     #[error("the key confirmation failed")]
