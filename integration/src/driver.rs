@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use data::SealError;
-use gsm::{GsmEvent, ParticipantEvent};
+use gsm::{GsmEvent, ParticipantEvent, Standing};
 use member::{Member, MemberEvent};
 use protocol::{
     CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Lane, Peer, Record, Refusal, Rejected, Role,
@@ -317,8 +317,15 @@ impl World {
     }
 
     fn on_manager_event(&mut self, id: NodeId, event: GsmEvent) {
+        let durable = self.nodes[id.0].store.durable();
+        self.oracle.on_told(self.now, id, &event, durable);
         match &event {
+            GsmEvent::Resumed { .. } => {
+                self.note(id, Kind::Member, 2, 0);
+                self.check_list(id);
+            }
             GsmEvent::Rekeyed(summary) => {
+                self.check_list(id);
                 self.note(id, Kind::State, u64::from(summary.state.epoch.0), summary.entries as u64);
                 // The ring with the new key was told before.
                 self.oracle.on_rekeyed(self.now, summary);
@@ -328,8 +335,27 @@ impl World {
         self.log.manager.push((self.now, event));
     }
 
+    fn check_list(&mut self, id: NodeId) {
+        let Some(gsm) = self.nodes[id.0].gsm() else { return };
+        let stays = gsm.members().filter(|listed| listed.standing != Standing::Leaving);
+        let listed = stays.map(|listed| listed.sender).collect();
+        self.oracle.on_list(self.now, id, &listed);
+    }
+
     fn on_member_event(&mut self, id: NodeId, event: MemberEvent) {
         match &event {
+            MemberEvent::Granted(place) => {
+                self.oracle.on_granted(self.now, id, self.nodes[id.0].start);
+                self.nodes[id.0].granted = Some((place.subgroup, place.sender));
+            }
+            MemberEvent::Admitted => {
+                if let Some(place) = self.nodes[id.0].granted.take()
+                    && let Some(manager) = self.oracle.manager_of(place.0)
+                {
+                    let durable = self.nodes[manager.0].store.durable();
+                    self.oracle.on_admitted(self.now, (id, self.nodes[id.0].start), place, durable);
+                }
+            }
             MemberEvent::Installed { state, .. } => {
                 self.note(id, Kind::State, u64::from(state.epoch.0), 1);
                 if let Some(ring) = &self.nodes[id.0].ring {

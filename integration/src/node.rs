@@ -7,7 +7,7 @@ use crypto::{ExchangePublic, PublicKey, Roles, Secret};
 use data::{KeyRing, Sealer};
 use gsm::{Gsm, ParticipantEvent};
 use member::Member;
-use protocol::{Commit, Input, Instant, Machine, Record, Rejected, Transmit};
+use protocol::{Commit, Input, Instant, Machine, Record, Rejected, SenderId, SubgroupId, Transmit};
 
 use crate::cast::{Player, Receiver};
 use crate::process::Doom;
@@ -67,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) sealer: Sealer,
     pub(crate) receiver: Box<dyn Receiver>,
     pub(crate) ring: Option<KeyRing>,
+    /// The place it was granted and not admitted to yet.
+    pub(crate) granted: Option<(SubgroupId, SenderId)>,
     /// Payloads that wait for a key to be sent under.
     pub(crate) unsent: VecDeque<Vec<u8>>,
 }

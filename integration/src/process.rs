@@ -6,9 +6,9 @@ use std::time::Duration;
 use crypto::{Ed25519Signer, Signer};
 use data::Sealer;
 use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
-use member::{Discovery, MemberConfig};
-use protocol::CloseReason;
+use member::{Discovery, Member, MemberConfig};
 use protocol::discovery::Mandate;
+use protocol::{CloseReason, Record, Revocation};
 
 use crate::dice::Dice;
 use crate::lan;
@@ -18,6 +18,10 @@ use crate::signatures::{FakeSigner, mandate_signature};
 use crate::store::Image;
 use crate::trace::Kind;
 use crate::world::{Happening, World};
+
+/// Members that must know of an eviction, for it to hold over a manager that has forgotten it: on a LAN that loses a
+/// tenth, the answers of fewer may all be lost.
+const WITNESSES: usize = 3;
 
 /// What a killed node finds when it is started again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,10 +201,30 @@ impl World {
         };
         let held = store.disk().held();
         self.oracle.on_killed(id, durable, held);
+        if held < durable {
+            self.forgive_what_few_know();
+        }
         let back = if as_said { back } else { Back::Whole };
         self.log.starts.push((self.now, id, back));
         self.start_after(id, back);
         as_said
+    }
+
+    /// An eviction holds over a store that has forgotten it if members show it; they can if enough of them heard of it.
+    fn forgive_what_few_know(&mut self) {
+        for identity in self.oracle.revoked() {
+            let hash = Revocation::identity_hash(&identity);
+            let members = self.ids().filter_map(|id| self.nodes[id.0].member());
+            let knows = |member: &Member| member.revocations().any(|known| known.identity == hash);
+            if members.filter(|member| knows(member)).count() < WITNESSES {
+                self.oracle.forgive(&identity);
+            }
+        }
+    }
+
+    /// Somebody takes records off a node's disk: those for which `keep` says no.
+    pub fn edit_store(&mut self, id: NodeId, keep: impl Fn(&Record) -> bool) {
+        self.nodes[id.0].store.edit(keep);
     }
 
     /// Somebody copies a node's store.

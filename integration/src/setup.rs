@@ -136,6 +136,7 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
         sealer: process::sealer(seed, id, 0),
         receiver: cast.receiver(id),
         ring: None,
+        granted: None,
         unsent: VecDeque::new(),
     }
 }

@@ -106,6 +106,16 @@ impl SimStore {
         self.newest
     }
 
+    /// The newest record that may be told of: every one, once the store has failed and said so.
+    pub(crate) fn durable(&self) -> Commit {
+        if self.failed { Commit(u64::MAX) } else { self.disk.held() }
+    }
+
+    /// Somebody takes records off the disk.
+    pub(crate) fn edit(&mut self, keep: impl Fn(&Record) -> bool) {
+        self.disk.records.retain(keep);
+    }
+
     /// What is on the disk.
     pub(crate) const fn disk(&self) -> &Image {
         &self.disk

@@ -1,5 +1,6 @@
 //! The oracle's books of one subgroup, through all starts of its manager.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(super) struct Book {
     agreement: Agreement,
     secrecy: Secrecy,
     trials: Trials,
+    /// An older copy of the manager's store was put back, or the manager began another subgroup.
+    void: bool,
 }
 
 impl Book {
@@ -41,6 +44,7 @@ impl Book {
             agreement: Agreement::new(),
             secrecy: Secrecy::new(domain, setting.degree, setting.tree),
             trials: Trials::new(domain, setting.seed),
+            void: false,
         }
     }
 
@@ -56,13 +60,43 @@ impl Book {
         self.gate = Some(Gate::new(self.domain, signs_with, start, prefilter, Arc::clone(&setting.verifier)));
     }
 
-    pub(super) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) {
+    pub(super) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) -> Result<(), String> {
+        let verdict = match &entry {
+            JournalEntry::Cut { state, .. } if self.roll.members(*state).is_some() => {
+                Err(format!("{state} was cut before"))
+            }
+            _ => Ok(()),
+        };
         self.roll.on_entry(commit, entry);
+        verdict
+    }
+
+    /// The manager is in another subgroup now.
+    pub(super) const fn on_abandoned(&mut self) {
+        self.void = true;
+    }
+
+    /// Whether a registration counts: its manager knows it, and was never rolled back.
+    pub(super) fn is_live(&self, sender: SenderId) -> bool {
+        !self.void && self.roll.live().contains(&sender)
+    }
+
+    /// Whom the manager lists, without those that are leaving: exactly who is in by its journal.
+    pub(super) fn check_list(&self, listed: &BTreeSet<SenderId>) -> Result<(), String> {
+        let live = self.roll.live();
+        if let Some(lost) = live.difference(listed).next() {
+            return Err(format!("the manager has lost {lost}, who is in by its journal"));
+        }
+        match listed.difference(live).next() {
+            Some(extra) => Err(format!("the manager lists {extra}, who is not in by its journal")),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn on_killed(&mut self, durable: Commit, held: Commit) {
         self.roll.on_killed(durable, held);
         if held < durable {
+            self.void = true;
             self.agreement.on_rolled_back();
         }
     }

@@ -3,11 +3,16 @@
 //! - **Agreement**: one state id, one group key, at every node; a registration's states only go up; one key update a
 //!   state; the manager's counts are those of its journal.
 //! - **Delivery**: a packet reaches an application at most once, only if it was sent, only from and to who was in.
+//! - **Durability**: what a manager told is on its disk when it is told, and its member list is what its journal says,
+//!   after a restart above all; no state is cut twice.
+//! - **Revocation**: who was evicted is in no later state, even if the manager's store is put back to an older one.
+//! - **Registration**: nobody registers again because its manager came back.
 //! - **Secrecy**: what ex-members, joiners and coalitions of them can compute from every key they ever held and every
 //!   datagram ever sent, by real cryptography, is no key of a state in which none of them was in.
 //!
 //! Who was in at which state is read off the manager's journal ([`Roll`]), not off the tree that is being checked.
 
+mod acknowledged;
 mod agreement;
 mod book;
 mod delivery;
@@ -16,19 +21,20 @@ mod roll;
 mod secrecy;
 mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use crypto::{PublicKey, Secret, Suite, Verifier};
 use data::{KeyRing, Sealed};
-use gsm::{JournalEntry, RekeySummary};
+use gsm::{GsmEvent, JournalEntry, RekeySummary};
 use keytree::{Degree, KeyPath, TreeId, Version};
 use protocol::{Commit, Domain, Envelope, GroupId, Inst, Instant, Record, SenderId, StateId, SubgroupId};
 
 use crate::cast::Delivered;
 use crate::node::NodeId;
 
+use acknowledged::Acknowledged;
 use book::Book;
 use delivery::Deliveries;
 pub use roll::{Registered, Roll};
@@ -42,6 +48,12 @@ pub enum Property {
     Agreement,
     /// A packet was delivered twice, or wrongly.
     Delivery,
+    /// What was told is not true any more after a restart, or was told before it was durable.
+    Durability,
+    /// Somebody who was put out for good is in again.
+    Revocation,
+    /// A member that its manager knows registered anew.
+    Registration,
     /// After the faults had stopped, somebody was not where the manager is.
     Liveness,
 }
@@ -96,6 +108,7 @@ pub struct Oracle {
     /// The subgroup of each start of a manager.
     starts: BTreeMap<Inst, SubgroupId>,
     deliveries: Deliveries,
+    acknowledged: Acknowledged,
     nobody: Roll,
     found: Vec<Violation>,
 }
@@ -109,6 +122,7 @@ impl Oracle {
             manages: BTreeMap::new(),
             starts: BTreeMap::new(),
             deliveries: Deliveries::new(),
+            acknowledged: Acknowledged::new(),
             nobody: Roll::new(),
             found: Vec::new(),
         }
@@ -144,16 +158,72 @@ impl Oracle {
         if let JournalEntry::Started { subgroup, term, inst, .. } = &entry {
             let Setting { suite, group, .. } = self.setting;
             let domain = Domain { suite, group, subgroup: *subgroup };
-            self.manages.insert(node, *subgroup);
+            let before = self.manages.insert(node, *subgroup).filter(|before| before != subgroup);
+            if let Some(before) = before.and_then(|before| self.books.get_mut(&before)) {
+                before.on_abandoned();
+            }
             self.starts.insert(*inst, *subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
             book.on_started(*term, *inst, signs_with, &self.setting);
         }
         let managed = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup));
-        match managed {
+        let verdict = match managed {
             Some(book) => book.on_entry(record.commit, entry),
-            None => self.report(at, Property::Agreement, Err(format!("{node:?} records before it starts"))),
+            None => Err(format!("{node:?} records before it starts")),
+        };
+        self.report(at, Property::Agreement, verdict);
+    }
+
+    /// A manager tells of something. Everything up to `durable` is on its disk.
+    pub fn on_told(&mut self, at: Instant, node: NodeId, event: &GsmEvent, durable: Commit) {
+        let book = self.manages.get(&node).and_then(|subgroup| self.books.get(subgroup));
+        let Some(book) = book else { return };
+        let verdict = self.acknowledged.on_told(book.roll(), event, durable);
+        self.report(at, Property::Durability, verdict);
+    }
+
+    /// Whom a manager lists, without those that are leaving.
+    pub fn on_list(&mut self, at: Instant, node: NodeId, listed: &BTreeSet<SenderId>) {
+        let book = self.manages.get(&node).and_then(|subgroup| self.books.get(subgroup));
+        let verdict = book.map_or(Ok(()), |book| book.check_list(listed));
+        self.report(at, Property::Durability, verdict);
+    }
+
+    /// A node is granted a place, in this start of its process. One that has a place already must have lost it.
+    pub fn on_granted(&mut self, at: Instant, node: NodeId, start: u32) {
+        let Some(own) = self.acknowledged.own(node, start) else { return };
+        if self.books.values().any(|book| book.is_live(own)) {
+            let what = format!("{node:?} registers again, and its manager still knows it as {own}");
+            self.report(at, Property::Registration, Err(what));
         }
+    }
+
+    /// A node was told that it is in, by the manager of this subgroup. Everything up to `durable` is on that one's disk.
+    pub fn on_admitted(
+        &mut self,
+        at: Instant,
+        (node, start): (NodeId, u32),
+        (subgroup, sender): (SubgroupId, SenderId),
+        durable: Commit,
+    ) {
+        let Some(book) = self.books.get(&subgroup) else { return };
+        let verdict = self.acknowledged.on_admitted(book.roll(), node, start, sender, durable);
+        self.report(at, Property::Durability, verdict);
+    }
+
+    /// The node that manages a subgroup, or managed it last.
+    pub fn manager_of(&self, subgroup: SubgroupId) -> Option<NodeId> {
+        self.manages.iter().find(|(_, managed)| **managed == subgroup).map(|(node, _)| *node)
+    }
+
+    /// Who was put out for good, as far as it was told.
+    pub fn revoked(&self) -> Vec<String> {
+        self.acknowledged.revoked().cloned().collect()
+    }
+
+    /// Nobody is left who could know that this one was put out.
+    pub fn forgive(&mut self, identity: &str) {
+        self.acknowledged.forgive(identity);
     }
 
     /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
@@ -209,6 +279,9 @@ impl Oracle {
         self.report(at, Property::Agreement, verdict);
         let verdict = self.book_of(summary.state).and_then(|book| book.check_departed(summary.state));
         self.report(at, Property::Secrecy, verdict);
+        let book = self.starts.get(&summary.state.inst).and_then(|subgroup| self.books.get(subgroup));
+        let verdict = book.map_or(Ok(()), |book| self.acknowledged.check_revoked(book.roll(), summary.state));
+        self.report(at, Property::Revocation, verdict);
     }
 
     /// An application packet was sealed and sent.

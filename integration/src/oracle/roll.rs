@@ -40,6 +40,9 @@ pub struct Roll {
     /// The journal's past, for when its end is lost.
     marks: BTreeMap<Commit, Mark>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
+    /// The newest record of each registration's admission and departure.
+    joined: BTreeMap<SenderId, Commit>,
+    departed: BTreeMap<SenderId, Commit>,
     /// The record of each state's cut.
     cuts: BTreeMap<StateId, Commit>,
     /// States before whose cut, and after the one before, somebody was evicted.
@@ -56,6 +59,8 @@ impl Roll {
             now: Mark { inst: None, live: BTreeSet::new(), evicted: BTreeSet::new(), eviction: false },
             marks: BTreeMap::new(),
             states: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            departed: BTreeMap::new(),
             cuts: BTreeMap::new(),
             after_eviction: BTreeSet::new(),
             hard: BTreeSet::new(),
@@ -75,12 +80,15 @@ impl Roll {
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
                 self.now.live.insert(sender);
+                self.joined.insert(sender, commit);
                 self.registered.insert(sender, Registered { reg_no, identity, leaf, leaf_steps, unicast });
             }
             JournalEntry::Departed { sender } => {
+                self.departed.insert(sender, commit);
                 self.now.live.remove(&sender);
             }
             JournalEntry::Evicted { sender, .. } => {
+                self.departed.insert(sender, commit);
                 self.now.live.remove(&sender);
                 self.now.evicted.insert(sender);
                 self.now.eviction = true;
@@ -105,8 +113,30 @@ impl Roll {
     /// nothing of it was told or sent. What was durable happened, even if the store has forgotten it.
     pub(crate) fn on_killed(&mut self, durable: Commit, held: Commit) {
         self.states.retain(|state, _| self.cuts.get(state).is_some_and(|commit| *commit <= durable));
+        self.joined.retain(|_, commit| *commit <= durable);
+        self.departed.retain(|_, commit| *commit <= durable);
         self.marks.retain(|commit, _| *commit <= held);
         self.now = self.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
+    }
+
+    /// The record of a registration's admission.
+    pub(crate) fn joined(&self, sender: SenderId) -> Option<Commit> {
+        self.joined.get(&sender).copied()
+    }
+
+    /// The record of its departure, the newest if it left and was evicted then.
+    pub(crate) fn departed(&self, sender: SenderId) -> Option<Commit> {
+        self.departed.get(&sender).copied()
+    }
+
+    /// The record of a state's cut.
+    pub(crate) fn cut(&self, state: StateId) -> Option<Commit> {
+        self.cuts.get(&state).copied()
+    }
+
+    /// Who is in by the journal as it stands.
+    pub(crate) const fn live(&self) -> &BTreeSet<SenderId> {
+        &self.now.live
     }
 
     /// What is known of a registration.

@@ -1,0 +1,90 @@
+//! What was told stays true, through every restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gsm::{Departure, GsmEvent};
+use protocol::{Commit, SenderId, StateId};
+
+use super::roll::Roll;
+use crate::node::NodeId;
+
+/// What managers told of members, and members of themselves.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    /// Who was put out for good.
+    revoked: BTreeSet<String>,
+    /// The registration that each node holds to be its own, and in which start of its process.
+    admitted: BTreeMap<NodeId, (u32, SenderId)>,
+}
+
+impl Acknowledged {
+    pub(crate) const fn new() -> Self {
+        Self { revoked: BTreeSet::new(), admitted: BTreeMap::new() }
+    }
+
+    /// A manager tells of something; everything up to `durable` is on its disk.
+    pub(crate) fn on_told(&mut self, roll: &Roll, event: &GsmEvent, durable: Commit) -> Result<(), String> {
+        let (what, record) = match event {
+            GsmEvent::Admitted { identity, sender, .. } => {
+                (format!("{identity} is in as {sender}"), roll.joined(*sender))
+            }
+            GsmEvent::Departed { identity, sender, why } => {
+                if *why == Departure::Evicted {
+                    self.revoked.insert(identity.clone());
+                }
+                (format!("{identity} is out as {sender}"), roll.departed(*sender))
+            }
+            GsmEvent::Rekeyed(summary) => (format!("{} was cut", summary.state), roll.cut(summary.state)),
+            _ => return Ok(()),
+        };
+        is_durable(&what, record, durable)
+    }
+
+    /// A node was told that it is in.
+    pub(crate) fn on_admitted(
+        &mut self,
+        roll: &Roll,
+        node: NodeId,
+        start: u32,
+        sender: SenderId,
+        durable: Commit,
+    ) -> Result<(), String> {
+        self.admitted.insert(node, (start, sender));
+        is_durable(&format!("{node:?} was told that it is in"), roll.joined(sender), durable)
+    }
+
+    /// The registration that a start of a node's process holds to be its own.
+    pub(crate) fn own(&self, node: NodeId, start: u32) -> Option<SenderId> {
+        self.admitted.get(&node).filter(|(of, _)| *of == start).map(|(_, sender)| *sender)
+    }
+
+    /// Nobody who could know it has heard that this one was put out.
+    pub(crate) fn forgive(&mut self, identity: &str) {
+        self.revoked.remove(identity);
+    }
+
+    /// Who was put out for good.
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = &String> {
+        self.revoked.iter()
+    }
+
+    /// A state was cut: nobody is in it who was put out before.
+    pub(crate) fn check_revoked(&self, roll: &Roll, state: StateId) -> Result<(), String> {
+        let mut names =
+            roll.members(state).into_iter().flatten().filter_map(|sender| roll.registered(*sender));
+        match names.find(|registered| self.revoked.contains(&registered.identity)) {
+            Some(registered) => Err(format!("{} was evicted and is in at {state}", registered.identity)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_durable(what: &str, record: Option<Commit>, durable: Commit) -> Result<(), String> {
+    match record {
+        Some(commit) if commit <= durable => Ok(()),
+        Some(commit) => {
+            Err(format!("{what}: told at record {}, and {} is the newest durable one", commit.0, durable.0))
+        }
+        None => Err(format!("{what}: told and not recorded")),
+    }
+}
