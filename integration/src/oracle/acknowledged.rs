@@ -11,15 +11,15 @@ use crate::node::NodeId;
 /// What managers told of members, and members of themselves.
 #[derive(Debug)]
 pub(crate) struct Acknowledged {
-    /// Who was put out for good.
-    revoked: BTreeSet<String>,
+    /// Who was put out for good, and which states had been cut by then: an eviction may overtake a cut that waits.
+    revoked: BTreeMap<String, BTreeSet<StateId>>,
     /// The registration that each node holds to be its own, and in which start of its process.
     admitted: BTreeMap<NodeId, (u32, SenderId)>,
 }
 
 impl Acknowledged {
     pub(crate) const fn new() -> Self {
-        Self { revoked: BTreeSet::new(), admitted: BTreeMap::new() }
+        Self { revoked: BTreeMap::new(), admitted: BTreeMap::new() }
     }
 
     /// A manager tells of something; everything up to `durable` is on its disk.
@@ -29,10 +29,13 @@ impl Acknowledged {
                 (format!("{identity} is in as {sender}"), roll.joined(*sender))
             }
             GsmEvent::Departed { identity, sender, why } => {
+                let mut record = roll.departed(*sender);
                 if *why == Departure::Evicted {
-                    self.revoked.insert(identity.clone());
+                    record = roll.evicted(*sender);
+                    let cut = roll.states().map(|(state, _)| state).collect();
+                    self.revoked.insert(identity.clone(), cut);
                 }
-                (format!("{identity} is out as {sender}"), roll.departed(*sender))
+                (format!("{identity} is out as {sender}"), record)
             }
             GsmEvent::Rekeyed(summary) => (format!("{} was cut", summary.state), roll.cut(summary.state)),
             _ => return Ok(()),
@@ -65,14 +68,15 @@ impl Acknowledged {
 
     /// Who was put out for good.
     pub(crate) fn revoked(&self) -> impl Iterator<Item = &String> {
-        self.revoked.iter()
+        self.revoked.keys()
     }
 
     /// A state was cut: nobody is in it who was put out before.
     pub(crate) fn check_revoked(&self, roll: &Roll, state: StateId) -> Result<(), String> {
         let mut names =
             roll.members(state).into_iter().flatten().filter_map(|sender| roll.registered(*sender));
-        match names.find(|registered| self.revoked.contains(&registered.identity)) {
+        let revoked = |identity: &String| self.revoked.get(identity).is_some_and(|cut| !cut.contains(&state));
+        match names.find(|registered| revoked(&registered.identity)) {
             Some(registered) => Err(format!("{} was evicted and is in at {state}", registered.identity)),
             None => Ok(()),
         }

@@ -40,9 +40,10 @@ pub struct Roll {
     /// The journal's past, for when its end is lost.
     marks: BTreeMap<Commit, Mark>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
-    /// The newest record of each registration's admission and departure.
+    /// The records of each registration's admission, departure and eviction.
     joined: BTreeMap<SenderId, Commit>,
     departed: BTreeMap<SenderId, Commit>,
+    evicted: BTreeMap<SenderId, Commit>,
     /// The record of each state's cut.
     cuts: BTreeMap<StateId, Commit>,
     /// States before whose cut, and after the one before, somebody was evicted.
@@ -61,6 +62,7 @@ impl Roll {
             states: BTreeMap::new(),
             joined: BTreeMap::new(),
             departed: BTreeMap::new(),
+            evicted: BTreeMap::new(),
             cuts: BTreeMap::new(),
             after_eviction: BTreeSet::new(),
             hard: BTreeSet::new(),
@@ -88,7 +90,7 @@ impl Roll {
                 self.now.live.remove(&sender);
             }
             JournalEntry::Evicted { sender, .. } => {
-                self.departed.insert(sender, commit);
+                self.evicted.insert(sender, commit);
                 self.now.live.remove(&sender);
                 self.now.evicted.insert(sender);
                 self.now.eviction = true;
@@ -115,6 +117,7 @@ impl Roll {
         self.states.retain(|state, _| self.cuts.get(state).is_some_and(|commit| *commit <= durable));
         self.joined.retain(|_, commit| *commit <= durable);
         self.departed.retain(|_, commit| *commit <= durable);
+        self.evicted.retain(|_, commit| *commit <= durable);
         self.marks.retain(|commit, _| *commit <= held);
         self.now = self.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
     }
@@ -124,9 +127,14 @@ impl Roll {
         self.joined.get(&sender).copied()
     }
 
-    /// The record of its departure, the newest if it left and was evicted then.
+    /// The record of its departure by itself or for its silence.
     pub(crate) fn departed(&self, sender: SenderId) -> Option<Commit> {
         self.departed.get(&sender).copied()
+    }
+
+    /// The record of its eviction.
+    pub(crate) fn evicted(&self, sender: SenderId) -> Option<Commit> {
+        self.evicted.get(&sender).copied()
     }
 
     /// The record of a state's cut.
