@@ -192,7 +192,7 @@ fn restarts(seed: u64, duration: Duration) -> Vec<(Duration, Churn)> {
     let mut dice = Dice::new(seed, "restarts", 0);
     let kinds = [(Churn::Kill, 3), (Churn::Copy, 3), (Churn::Deafen, 2)];
     let mut churn = Vec::new();
-    if dice.chance(0) {
+    if dice.chance(600) {
         for (kind, most) in kinds {
             for _ in 0..dice.between(0, most) {
                 churn.push((dice.duration(Duration::from_secs(3), duration), kind));

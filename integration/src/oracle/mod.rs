@@ -176,8 +176,17 @@ impl Oracle {
 
     /// A manager tells of something. Everything up to `durable` is on its disk.
     pub fn on_told(&mut self, at: Instant, node: NodeId, event: &GsmEvent, durable: Commit) {
-        let book = self.manages.get(&node).and_then(|subgroup| self.books.get(subgroup));
-        let Some(book) = book else { return };
+        let subgroup = match event {
+            GsmEvent::Rekeyed(summary) => self.starts.get(&summary.state.inst),
+            // What waited for a record may be told when the manager is in another subgroup already.
+            GsmEvent::Admitted { sender, .. } | GsmEvent::Departed { sender, .. } => {
+                let known = |book: &&Book| book.roll().registered(*sender).is_some();
+                let mut books = self.books.iter().filter(|(_, book)| known(book));
+                books.next().map(|(subgroup, _)| subgroup)
+            }
+            _ => self.manages.get(&node),
+        };
+        let Some(book) = subgroup.and_then(|subgroup| self.books.get(subgroup)) else { return };
         let verdict = self.acknowledged.on_told(book.roll(), event, durable);
         self.report(at, Property::Durability, verdict);
     }

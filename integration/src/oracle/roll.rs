@@ -115,9 +115,10 @@ impl Roll {
     /// nothing of it was told or sent. What was durable happened, even if the store has forgotten it.
     pub(crate) fn on_killed(&mut self, durable: Commit, held: Commit) {
         self.states.retain(|state, _| self.cuts.get(state).is_some_and(|commit| *commit <= durable));
-        self.joined.retain(|_, commit| *commit <= durable);
-        self.departed.retain(|_, commit| *commit <= durable);
-        self.evicted.retain(|_, commit| *commit <= durable);
+        for records in [&mut self.joined, &mut self.departed, &mut self.evicted] {
+            settle(records, durable);
+        }
+        settle(&mut self.cuts, durable);
         self.marks.retain(|commit, _| *commit <= held);
         self.now = self.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
     }
@@ -186,4 +187,10 @@ impl Roll {
     pub fn puts_out_an_evicted(&self, state: StateId) -> bool {
         self.hard.contains(&state)
     }
+}
+
+/// Forgets the records that are lost. The others are there for good, whatever numbers are given again later.
+fn settle<K: Ord + Copy>(records: &mut BTreeMap<K, Commit>, durable: Commit) {
+    records.retain(|_, commit| *commit <= durable);
+    records.values_mut().for_each(|commit| *commit = Commit(0));
 }
