@@ -132,6 +132,8 @@ impl SimStore {
         let older: Vec<_> = self.copies.iter().filter(|copy| copy.held() < held).cloned().collect();
         let Some(copy) = self.dice.pick(&older) else { return false };
         self.disk = copy.clone();
+        // The other copies are of a time that members may have forgotten before this one is put to use.
+        self.copies.clear();
         true
     }
 

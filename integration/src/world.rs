@@ -98,6 +98,8 @@ pub struct Log {
 
 /// How long after a cut, without faults, everybody must hold it.
 const REST: Duration = Duration::from_secs(3);
+/// How long it may take until everybody is back whose manager has lost what it knew.
+const COME_BACK: Duration = Duration::from_secs(30);
 /// How often a run goes on for that long. A manager that cuts all the time is judged where it is.
 const MAX_RESTS: u32 = 5;
 
@@ -190,6 +192,7 @@ impl World {
         let end = Instant::ZERO + self.scenario.duration + self.scenario.quiet;
         while self.oracle.violations().is_empty() && self.step(end) {}
         self.now = end;
+        self.let_all_come_back();
         if self.scenario.quiet > Duration::ZERO {
             self.come_to_rest();
         }
@@ -197,6 +200,15 @@ impl World {
             self.judge();
         }
         self.verdict()
+    }
+
+    /// A manager whose store was put back late in a run may take until here to have everybody back.
+    fn let_all_come_back(&mut self) {
+        let kept = |back: &Back| *back == Back::Whole;
+        let newest = self.log.starts.iter().rev().find(|(_, _, back)| !kept(back)).map(|(at, ..)| *at);
+        if let Some(rest) = newest.map(|at| COME_BACK.saturating_sub(self.now.saturating_since(at))) {
+            self.run_for(rest);
+        }
     }
 
     /// A cut in the last instants has reached nobody yet: goes on until the newest one is [`REST`] old, then everybody

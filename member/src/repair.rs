@@ -75,6 +75,12 @@ impl Repair {
         self.unanswered = 0;
     }
 
+    /// The manager is silent: nobody could answer, so nothing counts against it. It may be coming back.
+    pub(crate) fn on_silence(&mut self, now: Instant) {
+        self.unanswered = 0;
+        self.due = self.wanted.map(|_| now + RESYNC_INTERVAL);
+    }
+
     /// `due` has come: what to do now.
     pub(crate) fn on_due(&mut self, now: Instant, timing: &Timing, rng: &mut dyn CryptoRng) -> Option<Ask> {
         self.due = None;

@@ -180,6 +180,10 @@ impl Member {
     pub(super) fn on_repair_due(&mut self, now: Instant) {
         let Some(membership) = &self.membership else { return };
         let timing = membership.grant().timing;
+        if self.manager_silent() {
+            self.repair.on_silence(now);
+            return;
+        }
         match self.repair.on_due(now, &timing, &mut *self.rng.0) {
             Some(Ask::Nak) => self.send_nak(),
             Some(Ask::Resync) => self.ask_resync(now),
