@@ -189,9 +189,14 @@ impl Participant {
         next_conn: u64,
     ) {
         let remembered = self.remembered.take();
-        let before = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
-        let subgroup = before.unwrap_or_else(|| SubgroupId(rng.next_u64()));
-        let config = template.of_subgroup(&self.config.member, subgroup);
+        let before = remembered.as_ref().and_then(Remembered::place);
+        let subgroup = before.map_or_else(|| SubgroupId(rng.next_u64()), |(subgroup, _)| subgroup);
+        let mut config = template.of_subgroup(&self.config.member, subgroup);
+        if let (Some((_, promised)), None) = (before, template.multicast) {
+            // Members stay where they are, also where that was derived from a subgroup that is no more.
+            config.control.set_ip(promised.control.ip());
+            config.data.set_ip(promised.data.ip());
+        }
         let mut gsm = match remembered {
             Some(remembered) => Gsm::resume(now, config, signer, rng, remembered, self.journal),
             None => Gsm::start(now, config, signer, rng, self.journal),
