@@ -52,10 +52,16 @@ impl World {
             Churn::Crash => self.crash(id),
             Churn::Deafen => {
                 let silence = self.scenario.timing.silence;
-                self.nodes[id.0].deaf_until = self.now + self.dice.duration(silence, silence * 2);
+                let time = self.dice.duration(silence, silence * 2);
+                self.deafen(id, time);
             }
             Churn::Rekey | Churn::SetInterval | Churn::Kill | Churn::Copy => {}
         }
+    }
+
+    /// For so long nothing that the manager multicasts reaches a node.
+    pub fn deafen(&mut self, id: NodeId, time: Duration) {
+        self.nodes[id.0].deaf_until = self.now + time;
     }
 
     /// The manager dies at one of the next things it does.

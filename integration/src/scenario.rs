@@ -143,7 +143,7 @@ impl Scenario {
             members,
             reserve: 8,
             eligible: 1,
-            discovery: false,
+            discovery: Dice::new(seed, "discovery", 0).chance(500),
             elects: false,
             ramp: Duration::from_millis(dice.between(10, 8_000)),
             duration,

@@ -160,6 +160,8 @@ pub struct Report {
     pub events: u64,
     /// Key updates.
     pub states: usize,
+    /// Times a killed manager came back.
+    pub restarts: usize,
     /// Registrations.
     pub registrations: usize,
     /// Application packets sent.
@@ -170,9 +172,12 @@ pub struct Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, trace, events, states, registrations, sent, delivered } = self;
+        let Self { seed, trace, events, states, restarts, registrations, sent, delivered } = self;
         write!(f, "seed {seed:<6} trace {trace:016x} events {events:>7} states {states:>4} ")?;
-        write!(f, "registrations {registrations:>3} sent {sent:>5} delivered {delivered:>6}")
+        write!(
+            f,
+            "restarts {restarts:>2} registrations {registrations:>3} sent {sent:>5} delivered {delivered:>6}"
+        )
     }
 }
 
@@ -265,13 +270,13 @@ impl World {
             return Err(self.failure());
         }
         let (sent, delivered) = self.oracle.packets();
-        let roll = self.oracle.roll();
         Ok(Report {
             seed: self.seed,
             trace: self.trace.hash(),
             events: self.trace.count(),
-            states: roll.states().count(),
-            registrations: roll.registrations().count(),
+            states: self.oracle.rolls().map(|(_, roll)| roll.states().count()).sum(),
+            restarts: self.log.starts.len(),
+            registrations: self.oracle.rolls().map(|(_, roll)| roll.registrations().count()).sum(),
             sent,
             delivered,
         })

@@ -1,35 +1,6 @@
-use std::collections::BTreeSet;
+use integration::NodeId;
 
-use data::StreamId;
-use integration::{NodeId, World};
-
-use crate::support::{SECOND, joined, millis, standing};
-
-/// Packets that one of `members` sent and another one was not handed, and how many there were to be handed.
-fn lost(world: &World, members: &[NodeId]) -> (Vec<(NodeId, StreamId, u64)>, usize) {
-    let delivered: BTreeSet<(NodeId, StreamId, u64)> = world
-        .log()
-        .delivered
-        .iter()
-        .map(|(_, node, packet)| (*node, packet.stream, packet.sequence))
-        .collect();
-    let mut due = Vec::new();
-    for (_, from, sealed) in world.log().sent.iter().filter(|(_, from, _)| members.contains(from)) {
-        let others = members.iter().filter(|to| *to != from);
-        due.extend(others.map(|to| (*to, sealed.stream, sealed.sequence)));
-    }
-    let count = due.len();
-    due.retain(|packet| !delivered.contains(packet));
-    (due, count)
-}
-
-/// Everybody sends once every 20 ms, in turns.
-fn talk(world: &mut World, members: &[NodeId], rounds: usize) {
-    for round in 0..rounds {
-        world.send(members[round % members.len()]);
-        world.run_for(millis(20));
-    }
-}
+use crate::support::{SECOND, joined, lost, standing, talk};
 
 #[test]
 fn who_is_entitled_throughout_loses_no_packet_over_soft_rekeys() {

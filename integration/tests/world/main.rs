@@ -10,6 +10,7 @@ mod late_joiner;
 mod one_live_registration;
 mod planted_bugs;
 mod repair;
+mod restarts;
 mod slow_store;
 mod store_failure;
 mod support;

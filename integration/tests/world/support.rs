@@ -1,8 +1,9 @@
 //! What several tests need: a group that stands, and casts with a bug planted around an honest machine.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use data::StreamId;
 use gsm::{Participant, ParticipantEvent};
 use integration::{NodeId, Scenario, World};
 use member::MemberEvent;
@@ -47,6 +48,32 @@ pub(crate) fn longest_silence(world: &World, since: Instant) -> Duration {
 /// The members that were told to join, the manager apart.
 pub(crate) fn joined(world: &World) -> Vec<NodeId> {
     world.ids().filter(|id| world.member(*id).is_some_and(|member| member.held().is_some())).collect()
+}
+
+/// Packets that one of `members` sent and another one was not handed, and how many there were to be handed.
+pub(crate) fn lost(world: &World, members: &[NodeId]) -> (Vec<(NodeId, StreamId, u64)>, usize) {
+    let delivered: BTreeSet<(NodeId, StreamId, u64)> = world
+        .log()
+        .delivered
+        .iter()
+        .map(|(_, node, packet)| (*node, packet.stream, packet.sequence))
+        .collect();
+    let mut due = Vec::new();
+    for (_, from, sealed) in world.log().sent.iter().filter(|(_, from, _)| members.contains(from)) {
+        let others = members.iter().filter(|to| *to != from);
+        due.extend(others.map(|to| (*to, sealed.stream, sealed.sequence)));
+    }
+    let count = due.len();
+    due.retain(|packet| !delivered.contains(packet));
+    (due, count)
+}
+
+/// Everybody sends once every 20 ms, in turns.
+pub(crate) fn talk(world: &mut World, members: &[NodeId], rounds: usize) {
+    for round in 0..rounds {
+        world.send(members[round % members.len()]);
+        world.run_for(millis(20));
+    }
 }
 
 /// An honest node whose events as a member pass through a test's hands.
