@@ -9,6 +9,7 @@ mod expiry;
 mod late_joiner;
 mod one_live_registration;
 mod planted_bugs;
+mod planted_restarts;
 mod repair;
 mod restarts;
 mod slow_store;

@@ -12,12 +12,12 @@ use protocol::{DataHint, DatagramKind, Envelope, Instant, Record, Transmit};
 use crate::support::{ManagerThrough, Meddle, MemberThrough, SECOND, joined, millis, quick, standing};
 
 /// What the oracle found, in words, each of this kind.
-fn found(world: &World, property: Property) -> Vec<String> {
+pub(crate) fn found(world: &World, property: Property) -> Vec<String> {
     let violations = world.violations().iter();
     violations.filter(|violation| violation.property == property).map(|found| found.what.clone()).collect()
 }
 
-fn assert_found(world: &World, property: Property, words: &str) {
+pub(crate) fn assert_found(world: &World, property: Property, words: &str) {
     let found = found(world, property);
     assert!(found.iter().any(|what| what.contains(words)), "{:?}", world.violations());
     assert!(world.violations().iter().all(|found| found.property == property), "{:?}", world.violations());
