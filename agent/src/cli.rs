@@ -70,6 +70,9 @@ pub(crate) struct RunOptions {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
     pub(crate) config: PathBuf,
+    /// End as by SIGTERM when standard input is closed: for programs that start a daemon of their own.
+    #[arg(long)]
+    pub(crate) end_with_stdin: bool,
     /// How log lines look. They go to stderr.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,

@@ -28,8 +28,8 @@ mod socket;
 mod streams;
 
 pub(crate) use reply::{
-    Evict, Evicted, Groups, ListedMember, ManagerStatus, MemberStatus, Members, Refused, Rekeyed, Sent,
-    Settings, Status,
+    Evict, Evicted, Groups, ListedMember, ManagerStatus, MemberStatus, Members, Received, Refused, Rekeyed,
+    Sent, Settings, Status,
 };
 pub(crate) use server::serve;
 pub(crate) use socket::Socket;

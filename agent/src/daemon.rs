@@ -78,19 +78,19 @@ pub(crate) fn run(options: &RunOptions, verbose: bool) -> Result<(), Failure> {
         Threads::start().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
-    let ended = runtime.block_on(serve(&threads, config));
+    let ended = runtime.block_on(serve(&threads, config, options.end_with_stdin));
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(threads: &Threads, config: Config) -> Result<(), Failure> {
+async fn serve(threads: &Threads, config: Config, end_with_stdin: bool) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::because)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::because)?;
     let socket = control::Socket::bind(&config.control_socket).map_err(Failure::because)?;
     let host = node::open(threads, &config).await?;
     let mut attendants = Vec::new();
     for group in config.groups {
-        attendants.push(Attendant::begin(node::start(&host, group).await?));
+        attendants.push(Attendant::begin(node::start(&host, group, (&config.state, &config.keys)).await?));
     }
     let daemon = Arc::new(Daemon {
         host,
@@ -110,6 +110,7 @@ async fn serve(threads: &Threads, config: Config) -> Result<(), Failure> {
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        () = stdin_closed(), if end_with_stdin => Ok(()),
         Some(ended) = running.join_next() => Err(by_itself(ended)),
     };
     tracing::info!(target: "conclave", "daemon.stopping");
@@ -147,6 +148,12 @@ impl Attendant {
         let _ = observer.await;
         group.facts.name.clone()
     }
+}
+
+/// Until whoever holds the other end of standard input closes it, or is gone.
+async fn stdin_closed() {
+    // What cannot be read is as good as closed.
+    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
 }
 
 /// One group whose node is gone leaves the daemon less than it was told to be: it ends, and is started again.

@@ -1,15 +1,17 @@
 //! `conclave demo`: a real group on this machine's loopback, and one member of it shut out.
 //!
-//! It needs no root, no configuration and no network. It makes an authority, starts a manager (this program's daemon,
-//! controlled by its socket as an operator would) and five members (processes that use the library as an application
-//! would), sends a file through the group while members join and leave, and evicts one member that goes on with every
-//! key it ever held. Everything that happens is a line; the verdict is a function of the lines.
+//! It needs no root, no configuration and no network. It makes an authority, and starts three hosts that may manage the
+//! group (this program's daemon, controlled by its socket as an operator would) and five members (processes that use the
+//! library as an application would). Nobody is told an address: the hosts elect one of them, and everybody finds it. A
+//! file is sent through the group while members join and leave, one member is evicted and goes on with every key it ever
+//! held, and the manager is killed and started again. Everything that happens is a line; the verdict is a function of
+//! the lines.
 
 mod adversary;
 mod board;
 mod ground;
+mod host;
 mod lines;
-mod manager;
 mod narrator;
 mod node;
 mod script;

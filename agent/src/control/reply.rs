@@ -323,7 +323,9 @@ pub(crate) struct Received {
     pub(crate) stream: String,
     /// Which packet of the stream.
     pub(crate) sequence: u64,
-    /// Under which epoch's key it came.
+    /// Under which key it came: its term.
+    pub(crate) term: u32,
+    /// And its epoch.
     pub(crate) epoch: u32,
     /// Its length.
     pub(crate) bytes: u64,

@@ -159,6 +159,7 @@ fn received(message: &Message) -> Received {
         sender: message.sender.to_string(),
         stream: format!("{:016x}", message.stream.0),
         sequence: message.sequence,
+        term: message.state.term.0,
         epoch: message.state.epoch.0,
         bytes: message.payload.len() as u64,
         hex: text.is_none().then(|| hex(&message.payload)),

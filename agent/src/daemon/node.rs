@@ -1,12 +1,12 @@
 //! The node of one group: started from its configuration, pumped, and stopped.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conclave::{
     Credentials, Group, GroupHandle, GroupOptions, Host, HostOptions, Interface, ManagerSettings, Part,
-    ParticipantEvent, Threads,
+    ParticipantEvent, State, Threads,
 };
 use storage::Health;
 use tokio::sync::broadcast;
@@ -50,11 +50,15 @@ pub(super) struct Started {
     pub(super) events: broadcast::Receiver<ParticipantEvent>,
 }
 
-/// Starts the node of one group.
-pub(super) async fn start(host: &Host, group: GroupConfig) -> Result<Started, Failure> {
+/// Starts the node of one group, with the directories of all journals and of their keys.
+pub(super) async fn start(
+    host: &Host,
+    group: GroupConfig,
+    directories: (&Path, &Path),
+) -> Result<Started, Failure> {
     let (name, id) = (group.name.clone(), host.group_id(&group.name).to_string());
     let (role, gsm) = (group.role, group.gsm.clone());
-    let options = options(group).await?;
+    let options = options(group, directories).await?;
     let because = |error| Failure::Failed(format!("group {name:?}: {error}"));
     let mut owner = Group::start(host, options).await.map_err(because)?;
     let (handle, events) = (owner.handle(), owner.events_from_start());
@@ -101,7 +105,7 @@ pub(super) async fn stop(node: Group, joined: bool) {
     }
 }
 
-async fn options(group: GroupConfig) -> Result<GroupOptions, Failure> {
+async fn options(group: GroupConfig, (state, keys): (&Path, &Path)) -> Result<GroupOptions, Failure> {
     let gsm = resolve(&group).await?;
     let part = match group.role {
         Role::Auto => Part::Auto,
@@ -120,7 +124,8 @@ async fn options(group: GroupConfig) -> Result<GroupOptions, Failure> {
         priority: group.priority,
         merges: group.merge,
     };
-    Ok(GroupOptions { part, gsm, settings, ..GroupOptions::named(group.name) })
+    let state = State::Directory { data: state.to_owned(), keys: keys.to_owned() };
+    Ok(GroupOptions { name: group.name, part, gsm, settings, state })
 }
 
 /// The addresses of the registrars, in order. A name that does not resolve is skipped with a warning unless it was the

@@ -172,7 +172,7 @@ impl Record {
             GsmEvent::RolledBack { held, seen, revocations } => happened!(
                 error,
                 &self.group,
-                "store.rolled_back",
+                "group.rolled_back",
                 held = held.map(|state| state.to_string()).unwrap_or_default(),
                 seen = seen.map(|state| state.to_string()).unwrap_or_default(),
                 revocations = revocations,
@@ -306,7 +306,7 @@ impl Record {
                 self.reason = Some("nobody manages the group, and this node stands for election".to_owned());
                 happened!(info, &self.group, "election.standing")
             }
-            MemberEvent::Elected => happened!(info, &self.group, "election.won"),
+            MemberEvent::Elected => happened!(info, &self.group, "manager.elected"),
             MemberEvent::Ended(how) => {
                 self.standing = Standing::Out;
                 self.place = None;

@@ -14,6 +14,7 @@ mod hoarder;
 mod updates;
 mod visits;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,11 +27,11 @@ use self::eavesdropper::Eavesdropper;
 use self::hoard::Hoard;
 use self::hoarder::Hoarder;
 use self::visits::Visits;
-use super::lines::Event;
+use super::lines::{Event, Key};
 use super::node::{Command, Node, NodeError, Voice};
 
 /// How long joining may take.
-const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 /// How often it says what it caught.
 const REPORT: Duration = Duration::from_millis(200);
 /// How often it asks for repair once it is shut out.
@@ -46,13 +47,13 @@ pub(super) async fn run(mut node: Node) -> Result<(), NodeError> {
     let hoard = Shared::default();
     let host = node.host().await?;
     let kept = Arc::clone(&hoard);
-    let mut group = Group::start_as(&host, node.options(), |node| Hoarder::new(node, kept)).await?;
+    let mut group = Group::start_as(&host, node.options(), |member| Hoarder::new(member, kept)).await?;
     let joined = timeout(JOIN_DEADLINE, group.joined()).await;
-    joined.map_err(|_| std::io::Error::other("no group key within ten seconds"))??;
-    let (grant, epoch) = {
+    joined.map_err(|_| std::io::Error::other("no group key in time"))??;
+    let (grant, newest) = {
         let hoard = hoard::lock(&hoard);
         let grant = hoard.grant().cloned().ok_or(conclave::Stopped)?;
-        (grant, hoard.newest().map_or(0, |state| state.epoch.0))
+        (grant, hoard.newest().map_or_else(Key::default, Key::from))
     };
     let sockets = Sockets {
         control: MulticastSocket::join(grant.control, host.interface())?,
@@ -60,7 +61,7 @@ pub(super) async fn run(mut node: Node) -> Result<(), NodeError> {
     };
     let name = node.name();
     let visits = Visits::new(&name, &node.voice, host.interface(), &hoard)?.ok_or(conclave::Stopped)?;
-    node.voice.say(Event::Joined { node: name.clone(), epoch });
+    node.voice.say(Event::Joined { node: name.clone(), key: newest });
     let spy = Spy {
         eavesdropper: Eavesdropper::new(&name, Arc::clone(&hoard)),
         gate: gate(&grant),
@@ -110,7 +111,7 @@ impl Spy {
                 heard = sockets.data.recv(&mut data) => self.on_data(&data[..heard?.0]),
                 heard = sockets.control.recv(&mut control) => {
                     let (len, from) = heard?;
-                    self.on_control(&control[..len], from.ip());
+                    self.on_control(&control[..len], from);
                 }
                 answered = self.visits.answered() => answered?,
                 _ = report.tick() => self.report(),
@@ -133,12 +134,14 @@ impl Spy {
         caught.into_iter().for_each(|event| self.voice.say(event));
     }
 
-    fn on_control(&mut self, datagram: &[u8], from: std::net::IpAddr) {
+    fn on_control(&mut self, datagram: &[u8], from: SocketAddr) {
         let kind = Envelope::parse(datagram).map(|envelope| envelope.kind);
         if kind != Ok(DatagramKind::KeyUpdate) {
             return;
         }
-        if let Ok(packet) = self.gate.key_update(Clock.now(), from, None, datagram) {
+        if let Ok(packet) = self.gate.key_update(Clock.now(), from.ip(), None, datagram) {
+            self.visits.find_at(from);
+            self.eavesdropper.learn_of(packet.header.state);
             self.attack(&packet);
         }
     }
@@ -147,7 +150,7 @@ impl Spy {
     /// would only prove that a member can read what is for members.
     fn attack(&mut self, packet: &Verified<UpdatePacket>) {
         let state = packet.header.state;
-        let secrets = hoard::lock(&self.hoard).secrets_before(state.epoch);
+        let secrets = hoard::lock(&self.hoard).secrets_before(state);
         let attempt = updates::attack(packet, &self.grant, &secrets);
         let opened = attempt.group_key.is_some();
         if let Some(key) = attempt.group_key {
@@ -158,7 +161,7 @@ impl Spy {
         }
         self.voice.say(Event::UpdateAttacked {
             node: self.name.clone(),
-            epoch: state.epoch.0,
+            key: state.into(),
             secrets: secrets.len(),
             attempts: attempt.attempts,
             opened,

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lines::Event;
+use super::lines::{Event, Key};
 
 /// How far a demonstration is.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    /// The manager answers its operator.
-    pub(super) manager_ready: bool,
-    /// The newest epoch the manager cut.
-    pub(super) epoch: u32,
+    /// Hosts whose daemons answer their operators.
+    pub(super) ready: BTreeSet<String>,
+    /// The node that was elected.
+    pub(super) manager: Option<String>,
+    /// The newest key the manager cut.
+    pub(super) key: Key,
     /// Members in all key updates' leaves, evicted ones included.
     pub(super) leaves_cut: usize,
     /// Members that hold a group key.
@@ -19,16 +21,18 @@ pub(super) struct Board {
     pub(super) left: BTreeSet<String>,
     /// Packets sent.
     pub(super) sent: u64,
-    /// The stream has begun.
-    pub(super) streaming: bool,
     /// How many packets the stream had in the end.
     pub(super) stream_ended: Option<u64>,
     /// One past the last packet each member received, or the adversary caught.
-    pub(super) received: BTreeMap<String, u64>,
-    /// The adversary was told no, or let in, when it came back.
-    pub(super) reregistered: bool,
+    received: BTreeMap<String, u64>,
+    /// The newest key under which each member read something.
+    read: BTreeMap<String, Key>,
+    /// How often the adversary was told no, or let in, when it came back.
+    pub(super) visits: usize,
     /// The eviction is done.
     pub(super) evicted: bool,
+    /// The term with which the manager came back.
+    pub(super) resumed: Option<u32>,
     /// Processes that have ended.
     pub(super) ended: BTreeSet<String>,
     /// Something happened that must not happen.
@@ -39,34 +43,52 @@ impl Board {
     /// Moves on with what happened.
     pub(super) fn take(&mut self, event: &Event) {
         match event {
-            Event::Rekeyed { epoch, leaves, .. } => {
-                self.epoch = self.epoch.max(*epoch);
+            Event::Elected { node } => self.manager = Some(node.clone()),
+            Event::Rekeyed { key, leaves, .. } => {
+                self.key = self.key.max(*key);
                 self.leaves_cut += leaves;
             }
             Event::Joined { node, .. } => drop(self.joined.insert(node.clone())),
             Event::Left { node, .. } => drop(self.left.insert(node.clone())),
-            Event::StreamBegan { .. } => self.streaming = true,
             Event::Sent { first, sent_us, .. } => self.sent = self.sent.max(first + sent_us.len() as u64),
             Event::StreamEnded { packets, .. } => self.stream_ended = Some(*packets),
-            Event::Received { node, last, .. } | Event::Intercepted { node, last, .. } => {
-                let received = self.received.entry(node.clone()).or_default();
-                *received = (*received).max(last + 1);
+            Event::Received { node, key, last, .. } => {
+                self.on_received(node, *last);
+                self.on_read(node, *key);
             }
-            Event::Reregistered { .. } => self.reregistered = true,
+            Event::Intercepted { node, last, file: true, .. } => self.on_received(node, *last),
+            Event::Greeted { node, key } => self.on_read(node, *key),
+            Event::Reregistered { .. } => self.visits += 1,
             Event::Evicted { .. } => self.evicted = true,
+            Event::Resumed { term, .. } => self.resumed = Some(*term),
             Event::Broken { .. } => self.broken = true,
             _ => {}
         }
     }
 
+    fn on_received(&mut self, node: &str, last: u64) {
+        let received = self.received.entry(node.to_owned()).or_default();
+        *received = (*received).max(last + 1);
+    }
+
+    fn on_read(&mut self, node: &str, key: Key) {
+        let read = self.read.entry(node.to_owned()).or_default();
+        *read = (*read).max(key);
+    }
+
     /// Whether all of these hold a group key.
-    pub(super) fn all_joined(&self, nodes: &[&str]) -> bool {
-        nodes.iter().all(|node| self.joined.contains(*node))
+    pub(super) fn all_joined(&self, nodes: &[String]) -> bool {
+        nodes.iter().all(|node| self.joined.contains(node))
+    }
+
+    /// Whether all of these have read something under a key of this term or a later one.
+    pub(super) fn all_read_in(&self, term: u32, nodes: &[String]) -> bool {
+        nodes.iter().all(|node| self.read.get(node).is_some_and(|key| key.term >= term))
     }
 
     /// Whether all of these have seen the end of the stream.
-    pub(super) fn all_have_the_end(&self, nodes: &[&str]) -> bool {
+    pub(super) fn all_have_the_end(&self, nodes: &[String]) -> bool {
         let Some(packets) = self.stream_ended else { return false };
-        nodes.iter().all(|node| self.received.get(*node).is_some_and(|received| *received >= packets))
+        nodes.iter().all(|node| self.received.get(node).is_some_and(|received| *received >= packets))
     }
 }

@@ -1,9 +1,8 @@
-//! What a demonstration stands on: a directory of its own with an authority, certificates, the file and the manager's
-//! configuration. All of it goes when the demonstration ends well.
+//! What a demonstration stands on: a directory of its own with an authority, certificates, the file and the hosts'
+//! configurations and state. All of it goes when the demonstration ends well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,13 +59,7 @@ impl Ground {
     }
 
     /// Issues a member's certificate and says what its process is started with.
-    pub(super) fn member(
-        &self,
-        name: &str,
-        role: Role,
-        registrar: SocketAddr,
-        began_us: u64,
-    ) -> Result<NodeSpec, GroundError> {
+    pub(super) fn member(&self, name: &str, role: Role, began_us: u64) -> Result<NodeSpec, GroundError> {
         let (certificate, key) = self.issue(name, Roles { member: true, manager: false, maa: false })?;
         Ok(NodeSpec {
             name: name.to_owned(),
@@ -75,30 +68,34 @@ impl Ground {
             certificate,
             key,
             ca: self.ca.clone(),
-            registrar,
             file: self.file.clone(),
             began_us,
         })
     }
 
-    /// Issues the manager's certificate and writes its configuration. Returns the configuration's file.
-    pub(super) fn manager(&self, name: &str) -> Result<PathBuf, GroundError> {
+    /// Issues the certificate of a host that may manage the group, and writes its configuration: nobody's address is in
+    /// it.
+    pub(super) fn host(&self, name: &str) -> Result<(), GroundError> {
         let (certificate, key) = self.issue(name, Roles { member: true, manager: true, maa: false })?;
         let text = format!(
-            "interface = \"lo\"\nport = 0\ncontrol_socket = {:?}\nstate = \"state\"\nkeys = \"keys\"\n\n\
+            "interface = \"lo\"\nport = 0\ncontrol_socket = {:?}\nstate = \"{name}/state\"\nkeys = \"{name}/keys\"\n\n\
              [credentials]\ncertificate = {certificate:?}\nkey = {key:?}\nca = {:?}\n\n\
-             [[group]]\nname = {GROUP:?}\nrole = \"manager\"\nrekey_interval = {REKEY_INTERVAL:?}\n",
-            self.control_socket(),
+             [[group]]\nname = {GROUP:?}\nrekey_interval = {REKEY_INTERVAL:?}\n",
+            self.control_socket(name),
             self.ca,
         );
-        let file = self.directory.path().join("manager.toml");
-        std::fs::write(&file, text)?;
-        Ok(file)
+        std::fs::write(self.config(name), text)?;
+        Ok(())
     }
 
-    /// Where the manager listens for its operator.
-    pub(super) fn control_socket(&self) -> PathBuf {
-        self.directory.path().join("manager.sock")
+    /// A host's configuration.
+    pub(super) fn config(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.toml"))
+    }
+
+    /// Where a host's daemon listens for its operator.
+    pub(super) fn control_socket(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.sock"))
     }
 
     /// Where a process' error output goes.

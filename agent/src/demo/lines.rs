@@ -1,5 +1,8 @@
 //! What happens in a demonstration, one line each: the only thing its verdict is made of.
 
+use std::fmt;
+
+use protocol::StateId;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened, as `--json` prints it.
@@ -10,6 +13,28 @@ pub(super) struct Line {
     /// What.
     #[serde(flatten)]
     pub(super) event: Event,
+}
+
+/// One group key: the term of the managership it is from, and its number within that. A manager that was started again
+/// begins a new term, and counts anew.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Key {
+    /// The term.
+    pub(super) term: u32,
+    /// The epoch within it.
+    pub(super) epoch: u32,
+}
+
+impl From<StateId> for Key {
+    fn from(state: StateId) -> Self {
+        Self { term: state.term.0, epoch: state.epoch.0 }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.epoch)
+    }
 }
 
 /// What happened. `node` is always the short name of a process.
@@ -34,12 +59,15 @@ pub(super) enum Event {
         /// What it is there for.
         role: Role,
     },
-    /// The manager takes registrations.
-    ManagerReady {
+    /// A node was elected, and manages the group from now on.
+    Elected {
         /// Which.
         node: String,
-        /// Where members register.
-        registrar: String,
+    },
+    /// A manager granted a registration to a node, as the node says.
+    Registered {
+        /// Which node.
+        node: String,
     },
     /// The manager made a registration durable.
     Admitted {
@@ -55,8 +83,9 @@ pub(super) enum Event {
     },
     /// The manager changed the group key.
     Rekeyed {
-        /// The epoch it led to.
-        epoch: u32,
+        /// The key it led to.
+        #[serde(flatten)]
+        key: Key,
         /// Whether somebody was evicted.
         hard: bool,
         /// Members let in by it.
@@ -74,15 +103,17 @@ pub(super) enum Event {
     Joined {
         /// Who.
         node: String,
-        /// The first epoch it holds.
-        epoch: u32,
+        /// The first key it holds.
+        #[serde(flatten)]
+        key: Key,
     },
     /// A member holds a further group key.
     Installed {
         /// Who.
         node: String,
-        /// The epoch.
-        epoch: u32,
+        /// Which.
+        #[serde(flatten)]
+        key: Key,
     },
     /// The sender begins.
     StreamBegan {
@@ -91,12 +122,13 @@ pub(super) enum Event {
         /// Packets a second it aims at.
         rate: u32,
     },
-    /// Packets were sent, all under one epoch, numbered without a gap.
+    /// Packets were sent, all under one key, numbered without a gap.
     Sent {
         /// Who sent.
         node: String,
-        /// Under which epoch's key.
-        epoch: u32,
+        /// Under which key.
+        #[serde(flatten)]
+        key: Key,
         /// The number of the first.
         first: u64,
         /// When each was sealed, in microseconds since the demonstration began.
@@ -108,8 +140,9 @@ pub(super) enum Event {
     Received {
         /// Who.
         node: String,
-        /// Under which epoch's key.
-        epoch: u32,
+        /// Under which key.
+        #[serde(flatten)]
+        key: Key,
         /// The number of the first.
         first: u64,
         /// The number of the last.
@@ -121,12 +154,15 @@ pub(super) enum Event {
     Intercepted {
         /// Who.
         node: String,
-        /// Under which epoch's key they claim to be.
-        epoch: u32,
+        /// Under which key they claim to be.
+        #[serde(flatten)]
+        key: Key,
         /// The number of the first.
         first: u64,
         /// The number of the last.
         last: u64,
+        /// Whether they are of the file's stream; other packets are not numbered with it.
+        file: bool,
         /// Whether it could read them. Packets said to be unread may be said to be read later, if it learns a key.
         read: bool,
     },
@@ -134,8 +170,9 @@ pub(super) enum Event {
     UpdateAttacked {
         /// Who.
         node: String,
-        /// The epoch the update leads to.
-        epoch: u32,
+        /// The key the update leads to.
+        #[serde(flatten)]
+        key: Key,
         /// Secrets it held from before.
         secrets: usize,
         /// Wrapped keys it tried them on, with each other's outcome: the number of attempts.
@@ -174,8 +211,36 @@ pub(super) enum Event {
     Evicted {
         /// Who.
         node: String,
-        /// The first epoch it does not know.
-        epoch: u32,
+        /// The first key it does not know.
+        #[serde(flatten)]
+        key: Key,
+    },
+    /// The manager's process is about to be killed, without a word of warning to it.
+    Killed {
+        /// Which.
+        node: String,
+    },
+    /// The manager came back with what its journal says.
+    Resumed {
+        /// Which.
+        node: String,
+        /// Members it kept, its own node not counted.
+        members: u64,
+        /// The term it begins.
+        term: u32,
+    },
+    /// The manager's host is about to send a message of its own to the group.
+    Greeting {
+        /// Which.
+        node: String,
+    },
+    /// A member read that message.
+    Greeted {
+        /// Which.
+        node: String,
+        /// Under which key.
+        #[serde(flatten)]
+        key: Key,
     },
     /// A member is about to leave.
     LeaveRequested {
@@ -209,8 +274,8 @@ pub(super) enum Event {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Role {
-    /// The group security manager.
-    Manager,
+    /// A host whose daemon may manage the group.
+    Host,
     /// The member that sends the file.
     Sender,
     /// A member that receives it.
@@ -224,9 +289,9 @@ pub(super) enum Role {
 pub(super) struct Summary {
     /// Members in the group when the stream began, the manager's own node not counted.
     pub(super) members: u64,
-    /// Group keys there were: the epochs cut, from the manager's start on.
+    /// Group keys there were, in all terms.
     pub(super) epochs: u64,
-    /// Members let in, from the manager's start on. At the end there are `joins − leaves − evictions` members.
+    /// Members let in. At the end there are `joins − leaves − evictions` members.
     pub(super) joins: u64,
     /// Members that left by themselves.
     pub(super) leaves: u64,
@@ -243,7 +308,7 @@ pub(super) struct Summary {
     /// Packets of the stream.
     pub(super) packets_sent: u64,
     /// Packets sent minus packets received, summed over the members that were in for the whole stream: all packets but
-    /// those of `packets_lost_at_eviction`.
+    /// those of `packets_lost_at_eviction` and `packets_lost_at_restart`.
     pub(super) packets_lost_at_rekey: u64,
     /// The same for the packets sent under the hard epoch, and for those sent under an older one since the eviction was
     /// requested: what the hard switch could have cut off.
@@ -254,6 +319,23 @@ pub(super) struct Summary {
     pub(super) evicted_read_before_switch: u64,
     /// Packets it caught from that first packet on.
     pub(super) evicted_seen_after_switch: u64,
-    /// How many of those it could read.
+    /// How many of those it could read, and of all other packets since.
     pub(super) evicted_read_after_switch: u64,
+    /// From the start of the first process that may manage until one of them was elected.
+    pub(super) election_ms: u64,
+    /// How often a node was elected, from the beginning to the end.
+    pub(super) managers_elected: u64,
+    /// Nodes that were in when the manager was killed, the manager's own not counted.
+    pub(super) restart_live_members: u64,
+    /// Members the manager kept, by its own word.
+    pub(super) restart_members_kept: u64,
+    /// Live members that read a packet under a key of the new term.
+    pub(super) read_after_restart: u64,
+    /// Registrations granted after the kill to nodes that were in.
+    pub(super) restart_reregistrations: u64,
+    /// Like `packets_lost_at_rekey`, for the packets sent since the kill up to those under the first key of the new term.
+    pub(super) packets_lost_at_restart: u64,
+    /// From the moment the manager's process was started again until the first packet was sealed under a key of its new
+    /// term, rounded up.
+    pub(super) restart_ms: u64,
 }

@@ -1,8 +1,8 @@
 //! Tells a reader what happens, or prints the lines for a program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::lines::{Event, Line, Role};
+use super::lines::{Event, Key, Line, Role};
 use super::verdict::Verdict;
 use crate::output;
 
@@ -15,11 +15,13 @@ const PROGRESS: u64 = 500;
 pub(super) struct Narrator {
     json: bool,
     /// The newest key told of; what was tried on a later one is told after it.
-    key: u32,
-    tried: BTreeMap<u32, Line>,
+    key: Key,
+    tried: BTreeMap<Key, Line>,
+    /// Processes that were started once.
+    started: BTreeSet<String>,
     sent: u64,
     /// The first key the evicted node does not know.
-    shut_out: Option<u32>,
+    shut_out: Option<Key>,
     caught: u64,
     read: u64,
 }
@@ -30,7 +32,16 @@ impl Narrator {
         if !json {
             drop(output::line(OPENING));
         }
-        Self { json, key: 0, tried: BTreeMap::new(), sent: 0, shut_out: None, caught: 0, read: 0 }
+        Self {
+            json,
+            key: Key::default(),
+            tried: BTreeMap::new(),
+            started: BTreeSet::new(),
+            sent: 0,
+            shut_out: None,
+            caught: 0,
+            read: 0,
+        }
     }
 
     /// Tells one line.
@@ -40,14 +51,24 @@ impl Narrator {
             return;
         }
         match &line.event {
-            Event::UpdateAttacked { epoch, .. } if *epoch > self.key => {
-                self.tried.insert(*epoch, line.clone());
+            Event::UpdateAttacked { key, .. } if *key > self.key => {
+                self.tried.insert(*key, line.clone());
+                return;
+            }
+            Event::Started { node, process, .. } if !self.started.insert(node.clone()) => {
+                let words =
+                    format!("{node} is started again, as process {process}: all it has is its journal.");
+                say(line.at_us, Some(words));
                 return;
             }
             Event::Sent { first, sent_us, .. } => self.on_sent(line.at_us, first + sent_us.len() as u64),
-            Event::Evicted { epoch, .. } => self.shut_out = Some(*epoch),
-            Event::Intercepted { epoch, first, last, read, .. }
-                if self.shut_out.is_some_and(|key| *epoch >= key) =>
+            // The answer to its asking, from the time when it was a member.
+            Event::UpdateAttacked { key, .. } if self.shut_out.is_some_and(|shut_out| *key < shut_out) => {
+                return;
+            }
+            Event::Evicted { key, .. } => self.shut_out = Some(*key),
+            Event::Intercepted { key, first, last, read, .. }
+                if self.shut_out.is_some_and(|shut_out| *key >= shut_out) =>
             {
                 self.caught += last - first + 1;
                 self.read += if *read { last - first + 1 } else { 0 };
@@ -55,8 +76,8 @@ impl Narrator {
             _ => {}
         }
         say(line.at_us, words(&line.event));
-        if let Event::Rekeyed { epoch, .. } = &line.event {
-            self.key = self.key.max(*epoch);
+        if let Event::Rekeyed { key, .. } = &line.event {
+            self.key = self.key.max(*key);
             while let Some(tried) = self.tried.first_entry().filter(|tried| *tried.key() <= self.key) {
                 say(line.at_us, words(&tried.remove().event));
             }
@@ -97,11 +118,13 @@ fn say(at_us: u64, words: Option<String>) {
 }
 
 const OPENING: &str = "\
-Conclave keeps a multicast group private while people come and go. What you see here is real: a manager and its
-members, each a process of its own on this machine, talk over loopback multicast. One member sends a file to all the
-others. Every packet goes past every process of this machine; only who holds the group key of the moment can read it.
-When somebody joins or leaves, the manager changes that key for all who remain, and nobody may miss a packet by it.
-In the middle one member, mallory, is thrown out. It has kept every key it ever held, and it does not go away.
+Conclave keeps a multicast group private while people come and go. What you see here is real: three hosts and the
+members, each a process of its own on this machine, talk over loopback multicast. Nobody is told an address: the hosts
+elect one of them, and it manages the group. One member sends a file to all the others. Every packet goes past every
+process of this machine; only who holds the group key of the moment can read it. When somebody joins or leaves, the
+manager changes that key for all who remain, and nobody may miss a packet by it. Keys are named by the manager's term
+and a number. In the middle one member, mallory, is thrown out. It has kept every key it ever held, and it does not go
+away. Then the manager itself is killed, and comes back.
 ";
 
 /// What is said about an event, if it is for readers.
@@ -115,15 +138,17 @@ fn words(event: &Event) -> Option<String> {
         Event::Started { node, process, role } => {
             format!("{node} starts as process {process}{}.", part(*role))
         }
-        Event::ManagerReady { node, registrar } => {
-            format!("{node} registers members over mutual TLS at {registrar}.")
+        Event::Elected { node } => {
+            format!(
+                "{node} is ELECTED. It manages the group from now on, and registers members over mutual TLS."
+            )
         }
         Event::Admitted { node } => format!("{node} has proved who it is and is admitted."),
-        Event::Joined { node, epoch } => {
-            format!("{node} holds the group key: it is in, from key {epoch} on.")
+        Event::Joined { node, key } => {
+            format!("{node} holds the group key: it is in, from key {key} on.")
         }
-        Event::Rekeyed { epoch, hard, joins, leaves, entries, packets, bytes } => format!(
-            "KEY {epoch}: {}the manager changes the group key ({joins} in, {leaves} out): {entries} wrapped keys, \
+        Event::Rekeyed { key, hard, joins, leaves, entries, packets, bytes } => format!(
+            "KEY {key}: {}the manager changes the group key ({joins} in, {leaves} out): {entries} wrapped keys, \
              {bytes} bytes in {packets} packet{}.",
             if *hard { "at once, " } else { "" },
             if *packets == 1 { "" } else { "s" }
@@ -135,11 +160,19 @@ fn words(event: &Event) -> Option<String> {
                 "The operator throws {node} out (conclave evict). Its process lives on, with all its keys."
             )
         }
-        Event::Evicted { node, epoch } => {
-            format!("{node} is out for good. In a moment key {epoch} is in use, and {node} does not know it.")
+        Event::Evicted { node, key } => {
+            format!("{node} is out for good. In a moment key {key} is in use, and {node} does not know it.")
         }
-        Event::UpdateAttacked { node, epoch, secrets, attempts, opened: false } => format!(
-            "{node} tries its {secrets} secrets on the key update to key {epoch}, {} attempts: nothing opens.",
+        Event::Killed { node } => {
+            format!("{node}, the manager, is KILLED (kill -9). Everyone goes on with the key they have.")
+        }
+        Event::Resumed { node, members, term } => format!(
+            "{node} is back and begins term {term}. Its journal names {members} members; they are in, as before."
+        ),
+        Event::Greeting { node } => format!("{node} says to the group that it is back (conclave send)."),
+        Event::Greeted { node, key } => format!("{node} reads it, under key {key}."),
+        Event::UpdateAttacked { node, key, secrets, attempts, opened: false } => format!(
+            "{node} tries its {secrets} secrets on the key update to key {key}, {} attempts: nothing opens.",
             grouped(*attempts as u64)
         ),
         Event::Asked { node, naks, resyncs: 1, .. } => format!(
@@ -155,6 +188,7 @@ fn words(event: &Event) -> Option<String> {
         Event::StreamEnded { node, packets } => format!("{node} has sent its last packet, number {packets}."),
         Event::Broken { why } => format!("BROKEN: {why}."),
         Event::Departed { .. }
+        | Event::Registered { .. }
         | Event::Installed { .. }
         | Event::Sent { .. }
         | Event::Received { .. }
@@ -167,7 +201,7 @@ fn words(event: &Event) -> Option<String> {
 
 const fn part(role: Role) -> &'static str {
     match role {
-        Role::Manager => ", the manager",
+        Role::Host => ", a host that may manage the group",
         Role::Sender => ", the member that sends",
         Role::Receiver => "",
         Role::Adversary => ", a member that keeps every key it sees",
@@ -207,7 +241,9 @@ fn table(verdict: &Verdict) {
         drop(output::line(&format!("FAILED: {failure}")));
     }
     if verdict.failures.is_empty() {
-        drop(output::line("Nobody who stayed missed a packet, and who was thrown out read none."));
+        drop(output::line(
+            "Nobody who stayed missed a packet or had to register again, and who was thrown out read none.",
+        ));
     }
 }
 

@@ -7,11 +7,13 @@ mod receiver;
 mod sender;
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use conclave::{Clock, Credentials, GroupOptions, Host, HostOptions, Interface, Part, Threads};
+use conclave::{
+    Clock, Credentials, GroupOptions, Host, HostOptions, Interface, Part, ParticipantEvent, Threads,
+};
+use member::MemberEvent;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tracing_subscriber::EnvFilter;
@@ -34,8 +36,6 @@ pub(super) struct NodeSpec {
     pub(super) key: PathBuf,
     /// The authority's certificate.
     pub(super) ca: PathBuf,
-    /// Where it registers.
-    pub(super) registrar: SocketAddr,
     /// The file that is sent.
     pub(super) file: PathBuf,
     /// When the demonstration began, in microseconds since boot.
@@ -101,7 +101,7 @@ pub(super) async fn run(spec: &str) -> Result<(), NodeError> {
     match node.spec.role {
         Role::Sender => sender::run(node).await,
         Role::Adversary => adversary::run(node).await,
-        Role::Receiver | Role::Manager => receiver::run(node).await,
+        Role::Receiver | Role::Host => receiver::run(node).await,
     }
 }
 
@@ -131,10 +131,22 @@ impl Node {
         Ok(Host::open(&self.threads, options).await?)
     }
 
-    /// What it joins the group with.
+    /// What it joins the group with: its name.
     pub(super) fn options(&self) -> GroupOptions {
-        let gsm = vec![self.spec.registrar];
-        GroupOptions { part: Part::Member, gsm, ..GroupOptions::named(&self.spec.group) }
+        GroupOptions { part: Part::Member, ..GroupOptions::named(&self.spec.group) }
+    }
+
+    /// Says what an event of the node means here.
+    pub(super) fn tell(&self, event: &ParticipantEvent) {
+        match event {
+            ParticipantEvent::Member(MemberEvent::Granted(_)) => {
+                self.voice.say(Event::Registered { node: self.name() });
+            }
+            ParticipantEvent::Member(MemberEvent::Installed { state, .. }) => {
+                self.voice.say(Event::Installed { node: self.name(), key: (*state).into() });
+            }
+            _ => {}
+        }
     }
 }
 

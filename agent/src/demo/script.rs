@@ -1,16 +1,17 @@
-//! What is played: who comes, who goes, who is shut out, and when.
+//! What is played: who comes, who goes, who is shut out, who is killed, and when.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::board::Board;
 use super::ground::{GROUP, Ground};
+use super::host::Operator;
 use super::lines::{Event, Role};
-use super::manager::Operator;
 use super::node::Command;
 use super::stage::{Halt, Stage};
+use super::stream::Content;
 
-/// The manager.
-pub(super) const MANAGER: &str = "manager";
+/// Hosts that may manage the group.
+const HOSTS: [&str; 3] = ["host1", "host2", "host3"];
 /// Who sends the file.
 const SENDER: &str = "alice";
 /// Who is in from the beginning to the end.
@@ -27,7 +28,7 @@ const FIRST: [(&str, Role); 5] = [
 ];
 /// Who comes and goes while the file is sent.
 const PASSING: [&str; 2] = ["erin", "frank"];
-/// Who comes after the eviction and stays.
+/// Who comes after the eviction and stays, and who comes after the restart.
 const LATE: [&str; 2] = ["grace", "heidi"];
 
 /// Packets a second.
@@ -36,12 +37,16 @@ const RATE: u32 = 200;
 const QUIET: u64 = 200;
 /// Packets sent under the key in force before the eviction.
 const BEFORE_EVICTION: u64 = 150;
-/// Packets sent from the eviction on.
-const AFTER_EVICTION: u64 = 1_200;
+/// Packets sent while nobody manages the group.
+const WITHOUT_MANAGER: u64 = 250;
+/// Packets sent from the restart on.
+const AFTER_RESTART: u64 = 600;
 /// Packets in all.
 const PACKETS: u64 = 3_000;
-/// How long anything that takes a rekey interval may take.
+/// How long anything that takes a rekey interval or an election may take.
 const SOON: Duration = Duration::from_secs(10);
+/// How long the first members may take: the group has no manager when they begin.
+const BEGINNING: Duration = Duration::from_secs(15);
 /// How long the packets may take.
 const STREAM: Duration = Duration::from_secs(25);
 /// How long the last packets may be under way.
@@ -51,36 +56,62 @@ const LAST_PACKETS: Duration = Duration::from_secs(3);
 struct Play<'a> {
     stage: &'a mut Stage,
     ground: &'a Ground,
+    /// The host that manages the group, and its operator's end.
+    manager: String,
     operator: Operator,
-    registrar: SocketAddr,
 }
 
 /// Plays it all, up to the moment when nothing is left to be received.
 pub(super) async fn play(stage: &mut Stage, ground: &Ground) -> Result<(), Halt> {
     stage.say(Event::Prepared { group: GROUP.to_owned(), file: file_name(ground), bytes: ground.file_len });
-    stage.start_manager(ground, MANAGER)?;
-    stage.until("the manager to be ready", SOON, |board| board.manager_ready).await?;
-    let operator = Operator::new(ground, MANAGER);
-    let registrar = operator.registrar().await.map_err(|failure| stage.halt(failure))?;
-    let followed = operator.follow(stage.mouth(), stage.began_us()).await;
-    followed.map_err(|failure| stage.halt(failure))?;
-    stage.say(Event::ManagerReady { node: MANAGER.to_owned(), registrar: registrar.to_string() });
-    let mut play = Play { stage, ground, operator, registrar };
+    let manager = begin(stage, ground).await?;
+    let operator = Operator::new(ground, &manager);
+    let mut play = Play { stage, ground, manager, operator };
     play.gather().await?;
     play.come_and_go().await?;
     play.evict().await?;
+    play.join(LATE[0]).await?;
+    play.leave(PASSING[1]).await?;
+    play.restart().await?;
     play.go_on().await?;
     play.end().await
 }
 
+/// Starts the hosts and the first members, all at once, none of them knowing an address. Returns the host that is
+/// elected.
+async fn begin(stage: &mut Stage, ground: &Ground) -> Result<String, Halt> {
+    let mut members = Vec::new();
+    for host in HOSTS {
+        ground.host(host).map_err(|error| stage.halt(error))?;
+    }
+    for (name, role) in FIRST {
+        let spec = ground.member(name, role, stage.began_us());
+        members.push(spec.map_err(|error| stage.halt(error))?);
+    }
+    for host in HOSTS {
+        stage.start_host(ground, host)?;
+    }
+    for spec in &members {
+        stage.start(ground, spec)?;
+    }
+    let all_up = |board: &Board| HOSTS.iter().all(|host| board.ready.contains(*host));
+    stage.until("the hosts' daemons to be ready", SOON, all_up).await?;
+    stage.until("one of the hosts to be elected", SOON, |board| board.manager.is_some()).await?;
+    stage.board.manager.clone().ok_or(Halt)
+}
+
 impl Play<'_> {
-    /// The first five join, and the stream begins.
+    /// The first members and the other hosts are in, and the stream begins.
     async fn gather(&mut self) -> Result<(), Halt> {
-        for (name, role) in FIRST {
-            self.start(name, role)?;
+        let mut names = self.other_hosts();
+        names.extend(FIRST.map(|(name, _)| name.to_owned()));
+        self.stage.until("the first members to join", BEGINNING, |board| board.all_joined(&names)).await?;
+        for host in self.other_hosts() {
+            let content = Content::read(&self.ground.file).map_err(|error| self.stage.halt(error))?;
+            let (mouth, began_us) = (self.stage.mouth(), self.stage.began_us());
+            let listened = Operator::new(self.ground, &host).listen(content, mouth, began_us).await;
+            listened.map_err(|failure| self.stage.halt(failure))?;
         }
-        let names = FIRST.map(|(name, _)| name);
-        self.stage.until("the first members to join", SOON, |board| board.all_joined(&names)).await?;
         self.stage.order(SENDER, Command::Stream { rate: RATE }).await?;
         self.stage.until("the stream to begin", SOON, |board| board.sent >= QUIET).await
     }
@@ -92,27 +123,46 @@ impl Play<'_> {
         }
         self.leave(PASSING[0]).await?;
         self.stage.say(Event::RekeyRequested {});
-        let epoch = self.operator.rekey().await.map_err(|failure| self.stage.halt(failure))?;
-        self.stage.until("the key change asked for", SOON, |board| board.epoch >= epoch).await?;
+        let key = self.operator.rekey().await.map_err(|failure| self.stage.halt(failure))?;
+        self.stage.until("the key change asked for", SOON, |board| board.key >= key).await?;
         self.packets(BEFORE_EVICTION).await
     }
 
     /// The adversary is shut out in the middle of the stream.
     async fn evict(&mut self) -> Result<(), Halt> {
         self.stage.say(Event::EvictRequested { node: ADVERSARY.to_owned() });
-        let epoch = self.operator.evict(ADVERSARY).await.map_err(|failure| self.stage.halt(failure))?;
-        self.stage.until("word of the eviction's key", SOON, |board| board.epoch >= epoch).await?;
-        self.stage.say(Event::Evicted { node: ADVERSARY.to_owned(), epoch });
-        self.stage.until("the evicted node to come back", SOON, |board| board.reregistered).await
+        let key = self.operator.evict(ADVERSARY).await.map_err(|failure| self.stage.halt(failure))?;
+        self.stage.until("word of the eviction's key", SOON, |board| board.key >= key).await?;
+        self.stage.say(Event::Evicted { node: ADVERSARY.to_owned(), key });
+        self.stage.until("the evicted node to come back", SOON, |board| board.visits > 0).await
     }
 
-    /// Life goes on without it.
+    /// The manager's process is killed in the middle of the stream, and started again after a moment. It says something
+    /// to the group when it is back, so that the sender of the file has something to read, too.
+    async fn restart(&mut self) -> Result<(), Halt> {
+        let visits = self.stage.board.visits;
+        self.stage.say(Event::Killed { node: self.manager.clone() });
+        self.stage.kill(&self.manager).await?;
+        self.packets(WITHOUT_MANAGER).await?;
+        self.stage.start_host(self.ground, &self.manager)?;
+        let manager = self.manager.clone();
+        self.stage.until("the manager to be up again", SOON, |board| board.ready.contains(&manager)).await?;
+        self.stage.until("the manager to be back", SOON, |board| board.resumed.is_some()).await?;
+        let term = self.stage.board.resumed.unwrap_or(u32::MAX);
+        self.stage.until("its new key", SOON, |board| board.key.term >= term).await?;
+        self.stage.say(Event::Greeting { node: manager });
+        self.operator.greet().await.map_err(|failure| self.stage.halt(failure))?;
+        let mut live = self.other_hosts();
+        live.extend([SENDER, STAYING[0], STAYING[1], STAYING[2], LATE[0]].map(str::to_owned));
+        self.stage.until("all to read again", SOON, |board| board.all_read_in(term, &live)).await?;
+        self.stage.until("the evicted node to try again", SOON, |board| board.visits > visits).await
+    }
+
+    /// Life goes on.
     async fn go_on(&mut self) -> Result<(), Halt> {
-        let evicted_at = self.stage.board.sent;
-        self.join(LATE[0]).await?;
-        self.leave(PASSING[1]).await?;
+        let restarted_at = self.stage.board.sent;
         self.join(LATE[1]).await?;
-        let enough = PACKETS.max(evicted_at + AFTER_EVICTION);
+        let enough = PACKETS.max(restarted_at + AFTER_RESTART);
         self.stage.until("enough packets", STREAM, |board| board.sent >= enough).await
     }
 
@@ -120,19 +170,22 @@ impl Play<'_> {
     async fn end(&mut self) -> Result<(), Halt> {
         self.stage.order(SENDER, Command::Finish).await?;
         self.stage.until("the stream to end", SOON, |board| board.stream_ended.is_some()).await?;
-        let listeners = [STAYING[0], STAYING[1], STAYING[2], ADVERSARY, LATE[0], LATE[1]];
+        let mut listeners = self.other_hosts();
+        listeners.extend(STAYING.map(str::to_owned));
+        listeners.extend([ADVERSARY, LATE[0], LATE[1]].map(str::to_owned));
         self.stage.listen(LAST_PACKETS, |board| board.all_have_the_end(&listeners)).await?;
         Ok(())
     }
 
-    fn start(&mut self, name: &str, role: Role) -> Result<(), Halt> {
-        let spec = self.ground.member(name, role, self.registrar, self.stage.began_us());
-        let spec = spec.map_err(|error| self.stage.halt(error))?;
-        self.stage.start(self.ground, &spec)
+    /// The hosts that were not elected: members like the others.
+    fn other_hosts(&self) -> Vec<String> {
+        HOSTS.iter().filter(|host| **host != self.manager).map(|host| (*host).to_owned()).collect()
     }
 
     async fn join(&mut self, name: &str) -> Result<(), Halt> {
-        self.start(name, Role::Receiver)?;
+        let spec = self.ground.member(name, Role::Receiver, self.stage.began_us());
+        let spec = spec.map_err(|error| self.stage.halt(error))?;
+        self.stage.start(self.ground, &spec)?;
         let what = format!("{name} to join");
         self.stage.until(&what, SOON, |board| board.joined.contains(name)).await
     }

@@ -1,7 +1,9 @@
 //! The processes of a demonstration, what they say, and how far everything is.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::time::timeout_at;
 
 use super::board::Board;
 use super::ground::Ground;
+use super::host::Log;
 use super::lines::{Event, Line, Role};
 use super::narrator::Narrator;
 use super::node::{Command, NodeSpec};
@@ -47,8 +50,8 @@ pub(super) enum Heard {
     Line(Line),
     /// It has ended.
     Ended(String, std::io::Result<ExitStatus>),
-    /// It is the manager, and is ready.
-    Ready,
+    /// It is a host's daemon, and answers its operator.
+    Ready(String),
     /// It said what no process of ours says.
     Nonsense(String, String),
 }
@@ -60,10 +63,34 @@ pub(super) struct Halt;
 /// A process, for giving it orders. Its task kills it when the demonstration ends.
 struct Process {
     id: Option<u32>,
-    /// A member's; the manager, being a daemon, takes a signal.
-    orders: Option<ChildStdin>,
-    /// It was told to end.
-    dismissed: bool,
+    /// Its standard input. Every process ends when it is closed, so none outlives the demonstration.
+    stdin: Option<ChildStdin>,
+    /// A member takes orders on it; a host's daemon takes signals.
+    role: Role,
+    /// How it must end.
+    end: End,
+}
+
+/// How a process must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// Not at all.
+    Unexpected,
+    /// Well, for it was told to.
+    Dismissed,
+    /// By SIGKILL.
+    Killed,
+}
+
+impl End {
+    fn fits(self, status: &std::io::Result<ExitStatus>) -> bool {
+        let Ok(status) = status else { return false };
+        match self {
+            Self::Unexpected => false,
+            Self::Dismissed => status.success(),
+            Self::Killed => status.signal() == Some(Signal::SIGKILL as i32),
+        }
+    }
 }
 
 impl Stage {
@@ -118,7 +145,7 @@ impl Stage {
     pub(super) fn start(&mut self, ground: &Ground, spec: &NodeSpec) -> Result<(), Halt> {
         let mut program = self.program()?;
         let text = serde_json::to_string(spec).map_err(|error| self.halt(error))?;
-        let log = std::fs::File::create(ground.log(&spec.name)).map_err(|error| self.halt(error))?;
+        let log = File::create(ground.log(&spec.name)).map_err(|error| self.halt(error))?;
         program.arg(super::NODE_COMMAND).arg(text);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = self.launch(&spec.name, spec.role, program)?;
@@ -131,17 +158,21 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts the manager: the daemon, with its configuration. It is heard when it is ready.
-    pub(super) fn start_manager(&mut self, ground: &Ground, name: &str) -> Result<(), Halt> {
-        let config = ground.manager(name).map_err(|error| self.halt(error))?;
-        let log = std::fs::File::create(ground.log(name)).map_err(|error| self.halt(error))?;
+    /// Starts a host's daemon, for the first time or again. It is heard when it is ready.
+    pub(super) fn start_host(&mut self, ground: &Ground, name: &str) -> Result<(), Halt> {
+        let log = OpenOptions::new().append(true).create(true).open(ground.log(name));
+        let log = log.map_err(|error| self.halt(error))?;
         let mut program = self.program()?;
-        program.arg("run").arg("--config").arg(config);
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = self.launch(name, Role::Manager, program)?;
+        program.arg("run").arg("--config").arg(ground.config(name));
+        program.args(["--end-with-stdin", "--log", "info", "--log-format", "json"]);
+        program.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.board.ready.remove(name);
+        self.board.ended.remove(name);
+        let mut child = self.launch(name, Role::Host, program)?;
         let (stderr, mouth, name) = (child.stderr.take(), self.mouth(), name.to_owned());
+        let began_us = self.began_us();
         tokio::spawn(async move {
-            carry_log(stderr, log, &mouth).await;
+            carry_log(stderr, log, Log::of(&name), began_us, &mouth).await;
             let status = child.wait().await;
             drop(mouth.send(Heard::Ended(name, status)).await);
         });
@@ -153,12 +184,24 @@ impl Stage {
         let Some(process) = self.processes.get_mut(name) else {
             return Err(self.halt(format!("there is no process {name}")));
         };
-        process.dismissed |= matches!(command, Command::Leave | Command::Stop);
-        let Some(orders) = &mut process.orders else { return Ok(()) };
+        if matches!(command, Command::Leave | Command::Stop) {
+            process.end = End::Dismissed;
+        }
+        let Some(orders) = &mut process.stdin else { return Ok(()) };
         let mut text = serde_json::to_vec(&command).unwrap_or_default();
         text.push(b'\n');
         let given = orders.write_all(&text).await;
         given.map_err(|error| self.halt(format!("{name} takes no orders any more: {error}")))
+    }
+
+    /// Kills a process as a power cut would, and waits until it is gone.
+    pub(super) async fn kill(&mut self, name: &str) -> Result<(), Halt> {
+        if let Some(process) = self.processes.get_mut(name) {
+            process.end = End::Killed;
+            process.signal(Signal::SIGKILL);
+        }
+        let what = format!("{name} to be gone");
+        self.until(&what, END_DEADLINE, |board| board.ended.contains(name)).await
     }
 
     /// Listens until `done` says so. `what` is what is waited for, for the reader of a failure.
@@ -201,7 +244,15 @@ impl Stage {
 
     /// Ends all processes: in order if they let themselves be ended, by force with their tasks if not.
     pub(super) async fn clear(&mut self) {
-        let names: Vec<String> = self.processes.keys().cloned().collect();
+        // The manager goes last: it lets the others go.
+        let manager = self.board.manager.clone();
+        let (last, names) = self.processes.keys().cloned().partition(|name| Some(name) == manager.as_ref());
+        self.end(names).await;
+        self.end(last).await;
+        self.say(Event::Over {});
+    }
+
+    async fn end(&mut self, names: Vec<String>) {
         for name in &names {
             self.dismiss(name).await;
         }
@@ -215,19 +266,17 @@ impl Stage {
             };
             self.hear(heard);
         }
-        self.say(Event::Over {});
     }
 
     /// Tells a process to end. One that takes no orders has ended already.
     async fn dismiss(&mut self, name: &str) {
-        let Some(process) = self.processes.get_mut(name) else { return };
-        let ended = self.board.ended.contains(name);
-        process.dismissed = true;
-        match (&mut process.orders, process.id) {
+        let Some(process) = self.processes.get_mut(name).filter(|_| !self.board.ended.contains(name)) else {
+            return;
+        };
+        process.end = End::Dismissed;
+        match (&mut process.stdin, process.role) {
+            (_, Role::Host) => process.signal(Signal::SIGTERM),
             (Some(orders), _) => drop(orders.write_all(b"{\"command\":\"stop\"}\n").await),
-            (None, Some(id)) if !ended => {
-                let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM);
-            }
             (None, _) => {}
         }
     }
@@ -236,15 +285,14 @@ impl Stage {
         match heard {
             Heard::Line(line) => self.take(line),
             Heard::Ended(name, status) => {
-                let dismissed = self.processes.get(&name).is_some_and(|process| process.dismissed);
-                let well = status.as_ref().is_ok_and(ExitStatus::success);
-                if !(dismissed && well) {
+                let fits = self.processes.get(&name).is_some_and(|process| process.end.fits(&status));
+                if !fits {
                     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                     self.say(Event::Broken { why: format!("the process of {name} ended: {how}") });
                 }
                 self.board.ended.insert(name);
             }
-            Heard::Ready => self.board.manager_ready = true,
+            Heard::Ready(name) => drop(self.board.ready.insert(name)),
             Heard::Nonsense(name, text) => {
                 self.say(Event::Broken { why: format!("{name} says what cannot be read: {text}") });
             }
@@ -271,11 +319,20 @@ impl Stage {
     fn launch(&mut self, name: &str, role: Role, mut program: Program) -> Result<Child, Halt> {
         let spawned = program.kill_on_drop(true).spawn();
         let mut child = spawned.map_err(|error| self.halt(format!("cannot start {name}: {error}")))?;
-        let process = Process { id: child.id(), orders: child.stdin.take(), dismissed: false };
+        let process = Process { id: child.id(), stdin: child.stdin.take(), role, end: End::Unexpected };
         let id = process.id.unwrap_or_default();
         self.processes.insert(name.to_owned(), process);
         self.say(Event::Started { node: name.to_owned(), process: id, role });
         Ok(child)
+    }
+}
+
+impl Process {
+    /// Called for a process that has not ended: its id is nobody else's.
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.id {
+            let _ = kill(Pid::from_raw(id.cast_signed()), signal);
+        }
     }
 }
 
@@ -302,18 +359,22 @@ async fn carry_lines(name: &str, stdout: Option<impl AsyncRead + Unpin>, mouth: 
     }
 }
 
-/// Writes the manager's log to its file, and says when the manager says that it is ready.
+/// Writes a host's log to its file, and says what it means.
 async fn carry_log(
     stderr: Option<impl AsyncRead + Unpin>,
-    mut log: std::fs::File,
+    mut file: File,
+    mut log: Log,
+    began_us: u64,
     mouth: &mpsc::Sender<Heard>,
 ) {
     let Some(stderr) = stderr else { return };
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(text)) = lines.next_line().await {
         // A log that cannot be written is missed only if something fails.
-        drop(writeln!(log, "{text}"));
-        if text.contains("daemon.ready") && mouth.send(Heard::Ready).await.is_err() {
+        drop(writeln!(file, "{text}"));
+        if let Some(heard) = log.read(&text, began_us)
+            && mouth.send(heard).await.is_err()
+        {
             return;
         }
     }

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use super::lines::Event;
+use super::lines::{Event, Key};
 
 /// Bytes of the file in one packet.
 pub(super) const PIECE: usize = 1_000;
 /// Bytes of the packet's number before them.
 const NUMBER: usize = 8;
+/// What the manager's host says to the group when it is back. No packet of the file is like it.
+pub(super) const GREETING: &[u8] = b"The manager is back.";
 /// How much of the file is sent; the stream begins again at its start if there is time left.
 pub(super) const MAX_FILE: u64 = 8 << 20;
 
@@ -85,19 +87,49 @@ impl<F: PartialEq> Runs<F> {
     }
 }
 
-/// What a receiver notes of a packet: under which epoch it came, and whether its content is the file's.
+/// What a receiver notes of a packet: under which key it came, and whether its content is the file's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Receipt {
-    pub(super) epoch: u32,
-    pub(super) genuine: bool,
+struct Receipt {
+    key: Key,
+    genuine: bool,
 }
 
-impl Run<Receipt> {
-    /// The line about it.
-    pub(super) fn into_event(self, node: &str) -> Event {
-        let Self { fact: Receipt { epoch, genuine }, first, last } = self;
+/// What one node receives, compared with the file and gathered into lines.
+pub(super) struct Ledger {
+    node: String,
+    content: Content,
+    runs: Runs<Receipt>,
+    greeted: bool,
+}
+
+impl Ledger {
+    /// Nothing was received yet.
+    pub(super) const fn new(node: String, content: Content) -> Self {
+        Self { node, content, runs: Runs::new(), greeted: false }
+    }
+
+    /// Takes one message: the number its stream gives it, the key it came under, what it says. Returns what there is to
+    /// say now.
+    pub(super) fn take(&mut self, number: u64, key: Key, payload: &[u8]) -> Option<Event> {
+        if payload == GREETING {
+            let first = !std::mem::replace(&mut self.greeted, true);
+            return first.then(|| Event::Greeted { node: self.node.clone(), key });
+        }
+        let receipt = Receipt { key, genuine: self.content.is_genuine(number, payload) };
+        let run = self.runs.add(number, receipt);
+        run.map(|run| self.event(run))
+    }
+
+    /// Says what was received since it was last said.
+    pub(super) fn report(&mut self) -> Option<Event> {
+        let run = self.runs.take();
+        run.map(|run| self.event(run))
+    }
+
+    fn event(&self, run: Run<Receipt>) -> Event {
+        let Run { fact: Receipt { key, genuine }, first, last } = run;
         let wrong = if genuine { 0 } else { last - first + 1 };
-        Event::Received { node: node.to_owned(), epoch, first, last, wrong }
+        Event::Received { node: self.node.clone(), key, first, last, wrong }
     }
 }
 
@@ -128,5 +160,19 @@ mod tests {
         changed[500] ^= 1;
         assert!(!content.is_genuine(3, &changed));
         assert!(!content.is_genuine(3, &payload[..900]));
+    }
+
+    #[test]
+    fn the_greeting_is_told_once_and_is_no_packet_of_the_file() {
+        let content = Content((0..2_500_u32).map(|byte| (byte % 251) as u8).collect());
+        let (payload, key) = (content.payload(3), Key { term: 2, epoch: 1 });
+        let mut ledger = Ledger::new("bob".to_owned(), content);
+        let greeted = Event::Greeted { node: "bob".to_owned(), key };
+        assert_eq!(ledger.take(0, key, GREETING), Some(greeted));
+        assert_eq!(ledger.take(1, key, GREETING), None);
+        assert_eq!(ledger.take(3, key, &payload), None);
+        let received = Event::Received { node: "bob".to_owned(), key, first: 3, last: 3, wrong: 0 };
+        assert_eq!(ledger.report(), Some(received));
+        assert_eq!(ledger.report(), None);
     }
 }

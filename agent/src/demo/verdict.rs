@@ -1,6 +1,7 @@
 //! What a demonstration has shown: a function of its lines and of nothing else.
 
 mod record;
+mod restart;
 
 use record::Record;
 
@@ -38,6 +39,8 @@ pub(super) enum Limit {
     AtLeast(u64),
     /// This or less.
     AtMost(u64),
+    /// This.
+    Exactly(u64),
 }
 
 impl Verdict {
@@ -56,6 +59,7 @@ impl Condition {
         match self.limit {
             Limit::AtLeast(least) => self.figure >= least,
             Limit::AtMost(most) => self.figure <= most,
+            Limit::Exactly(value) => self.figure == value,
         }
     }
 }
@@ -63,7 +67,7 @@ impl Condition {
 impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::AtMost(0) => f.write_str("0"),
+            Self::Exactly(value) => write!(f, "{value}"),
             Self::AtLeast(least) => write!(f, "at least {least}"),
             Self::AtMost(most) => write!(f, "at most {most}"),
         }
@@ -86,6 +90,7 @@ pub(super) fn verdict(lines: &[Line]) -> Verdict {
     }));
     failures.extend(misdelivered(&record));
     failures.extend(attack_failures(&record));
+    failures.extend(restart_failures(&record));
     Verdict { summary, conditions, failures }
 }
 
@@ -97,7 +102,7 @@ fn summary(record: &Record) -> Summary {
     let to_switch = switch.zip(requested).map(|(switch, at)| switch.sent_us.saturating_sub(at));
     Summary {
         members: record.members_at_stream_start(),
-        epochs: record.rekeys.keys().next_back().copied().unwrap_or(0).into(),
+        epochs: record.rekeys.len() as u64,
         joins: record.admitted,
         leaves: record.left,
         evictions: record.evicted,
@@ -113,11 +118,40 @@ fn summary(record: &Record) -> Summary {
         evicted_read_before_switch: evicted.read_before,
         evicted_seen_after_switch: evicted.seen_after,
         evicted_read_after_switch: evicted.read_after,
+        packets_lost_at_restart: loss.restart,
+        ..managers(record)
+    }
+}
+
+/// The figures about the election and the restart.
+fn managers(record: &Record) -> Summary {
+    let elected = record.elected.iter().min().zip(record.hosts_began);
+    let restart = record.restart();
+    let restart = restart.as_ref();
+    Summary {
+        // Without one it took for ever.
+        election_ms: elected.map_or(u64::MAX, |(at, began)| at.saturating_sub(began).div_ceil(1_000)),
+        managers_elected: record.elected.len() as u64,
+        restart_live_members: restart.map_or(0, |restart| restart.live.len() as u64),
+        restart_members_kept: restart.map_or(0, |restart| restart.kept),
+        read_after_restart: restart.map_or(0, |restart| restart.readers),
+        restart_reregistrations: restart.map_or(0, |restart| restart.reregistrations),
+        restart_ms: restart.map_or(u64::MAX, |restart| restart.took_us.div_ceil(1_000)),
+        ..Summary::default()
     }
 }
 
 fn conditions(summary: &Summary) -> Vec<Condition> {
-    let condition = |name, meaning, figure, limit| Condition { name, meaning, figure, limit };
+    let mut conditions = stream_conditions(summary);
+    conditions.extend(manager_conditions(summary));
+    conditions
+}
+
+const fn condition(name: &'static str, meaning: &'static str, figure: u64, limit: Limit) -> Condition {
+    Condition { name, meaning, figure, limit }
+}
+
+fn stream_conditions(summary: &Summary) -> Vec<Condition> {
     vec![
         condition(
             "rekeys_during_stream",
@@ -130,13 +164,13 @@ fn conditions(summary: &Summary) -> Vec<Condition> {
             "packets_lost_at_rekey",
             "packets a remaining member missed at joins and leaves",
             summary.packets_lost_at_rekey,
-            Limit::AtMost(0),
+            Limit::Exactly(0),
         ),
         condition(
             "packets_lost_at_eviction",
             "packets a remaining member missed at the eviction",
             summary.packets_lost_at_eviction,
-            Limit::AtMost(0),
+            Limit::Exactly(0),
         ),
         condition(
             "evict_to_switch_ms",
@@ -160,7 +194,56 @@ fn conditions(summary: &Summary) -> Vec<Condition> {
             "evicted_read_after_switch",
             "packets it could read of those",
             summary.evicted_read_after_switch,
-            Limit::AtMost(0),
+            Limit::Exactly(0),
+        ),
+    ]
+}
+
+fn manager_conditions(summary: &Summary) -> Vec<Condition> {
+    let live = summary.restart_live_members;
+    vec![
+        condition(
+            "election_ms",
+            "milliseconds from the hosts' start to one that is elected",
+            summary.election_ms,
+            Limit::AtMost(5_000),
+        ),
+        condition("managers_elected", "hosts that were elected", summary.managers_elected, Limit::Exactly(1)),
+        condition(
+            "restart_live_members",
+            "members in the group when its manager was killed",
+            live,
+            Limit::AtLeast(3),
+        ),
+        condition(
+            "restart_members_kept",
+            "members it kept when it was started again",
+            summary.restart_members_kept,
+            Limit::Exactly(live),
+        ),
+        condition(
+            "read_after_restart",
+            "members that read under a key of its new term",
+            summary.read_after_restart,
+            Limit::Exactly(live),
+        ),
+        condition(
+            "restart_reregistrations",
+            "times one of them had to register again",
+            summary.restart_reregistrations,
+            Limit::Exactly(0),
+        ),
+        condition(
+            "packets_lost_at_restart",
+            "packets a remaining member missed from the kill to the new key",
+            summary.packets_lost_at_restart,
+            Limit::Exactly(0),
+        ),
+        condition(
+            "restart_ms",
+            "milliseconds from the manager's new start to its new key in use",
+            summary.restart_ms,
+            Limit::AtMost(10_000),
         ),
     ]
 }
@@ -200,11 +283,11 @@ fn misdelivered(record: &Record) -> Vec<String> {
 
 /// What the adversary achieved, and whether it really tried.
 fn attack_failures(record: &Record) -> Vec<String> {
-    let Some(hard) = record.hard_epoch() else {
+    let Some(hard) = record.hard_key() else {
         return vec!["there was no eviction".to_owned()];
     };
     let mut failures = Vec::new();
-    let (before, after): (Vec<_>, Vec<_>) = record.attacks.iter().partition(|(epoch, _)| **epoch < hard);
+    let (before, after): (Vec<_>, Vec<_>) = record.attacks.iter().partition(|(key, _)| **key < hard);
     let opened = after.iter().filter(|(_, opened)| **opened).count();
     if opened > 0 {
         failures.push(format!("the evicted node opened {opened} key updates that shut it out"));
@@ -221,10 +304,32 @@ fn attack_failures(record: &Record) -> Vec<String> {
     if record.asked.answers > 0 {
         failures.push(format!("the manager answered {} requests of the evicted node", record.asked.answers));
     }
-    match record.reregistered {
-        None => failures.push("the evicted node did not try to register again".to_owned()),
-        Some(true) => failures.push("the evicted node was let in again".to_owned()),
-        Some(false) => {}
+    if record.reregistered.is_empty() {
+        failures.push("the evicted node did not try to register again".to_owned());
+    }
+    if record.reregistered.iter().any(|(_, admitted)| *admitted) {
+        failures.push("the evicted node was let in again".to_owned());
+    }
+    failures
+}
+
+/// Whether the restart was one, and whether the evicted node went on trying.
+fn restart_failures(record: &Record) -> Vec<String> {
+    let Some(restart) = record.restart() else {
+        return vec!["no manager was killed and came back in a new term".to_owned()];
+    };
+    let mut failures = Vec::new();
+    if record.sent_without_manager() == 0 {
+        failures.push("nothing was sent while the manager was dead".to_owned());
+    }
+    if record.seen_from(restart.switch) == 0 {
+        failures.push("the evicted node caught no packet after the restart".to_owned());
+    }
+    if !record.attacks.keys().any(|key| key.term >= restart.term) {
+        failures.push("the evicted node attacked no key update after the restart".to_owned());
+    }
+    if !record.reregistered.iter().any(|(at, _)| *at >= restart.resumed_at) {
+        failures.push("the evicted node did not try to register after the restart".to_owned());
     }
     failures
 }

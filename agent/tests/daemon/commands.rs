@@ -31,7 +31,7 @@ async fn an_operator_sees_who_is_in_and_how_the_node_is() {
     assert_eq!((&part["members"], &part["admitted"], &part["pending"]), (&3.into(), &2.into(), &0.into()));
     assert_eq!(
         (&part["rekey_interval_seconds"], &part["store_survives_restart"]),
-        (&0.1.into(), &false.into())
+        (&0.1.into(), &true.into())
     );
     let members = manager.ask(&["members"]).await.json();
     assert_eq!(names(&members), ["gsm.example", "alice.example", "bob.example"]);
@@ -49,7 +49,7 @@ async fn the_tables_name_their_columns_unless_told_not_to() {
     let socket = manager.socket.to_str().unwrap();
     let status = conclave(&["--socket", socket, "status"], b"").await;
     assert!(status.stdout.starts_with("manager gsm.example   healthy   up "), "{}", status.stdout);
-    assert!(status.stdout.contains("store memory (nothing survives a restart)"), "{}", status.stdout);
+    assert!(status.stdout.contains("store sled "), "{}", status.stdout);
     assert!(status.stdout.contains("\nGROUP  SUBGROUP "), "{}", status.stdout);
     let members = conclave(&["--socket", socket, "members"], b"").await;
     assert!(members.stdout.starts_with("IDENTITY       LEAF  SENDER"), "{}", members.stdout);

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crypto::{Aead, Label, Secret, derive, key_unwrap};
-use data::{KeyRing, Opened, Opener, Outer, Packet, ReceiveKey};
-use protocol::{Epoch, Grant, Instant, StateId};
+use data::{KeyRing, Opened, Opener, Outer, Packet, ReceiveKey, StreamId};
+use protocol::{Grant, Instant, SenderId, StateId};
 
 use super::Shared;
 use super::hoard::lock;
-use crate::demo::lines::Event;
+use crate::demo::lines::{Event, Key};
 use crate::demo::stream::{Run, Runs};
 
 /// Data keys of earlier generations tried on each packet: those of the last three seconds and a little more.
@@ -33,13 +33,18 @@ pub(super) struct Eavesdropper {
     data_keys: VecDeque<Secret<32>>,
     aead: Aead,
     unread: VecDeque<Vec<u8>>,
+    /// The stream of the file: the first that was heard.
+    file: Option<(SenderId, StreamId)>,
+    /// The states that signed messages named, by the names that packets have for them.
+    states: BTreeMap<u32, StateId>,
     runs: Runs<Catch>,
 }
 
 /// What is told of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Catch {
-    epoch: Epoch,
+    key: Key,
+    file: bool,
     read: bool,
 }
 
@@ -54,8 +59,15 @@ impl Eavesdropper {
             data_keys: VecDeque::new(),
             aead: Aead::new(),
             unread: VecDeque::new(),
+            file: None,
+            states: BTreeMap::new(),
             runs: Runs::new(),
         }
+    }
+
+    /// Learns that there is such a state: by a key update, whether it opened it or not.
+    pub(super) fn learn_of(&mut self, state: StateId) {
+        self.states.insert(state.key_id(), state);
     }
 
     /// Takes a datagram of the data address. Returns what there is to say now.
@@ -77,13 +89,27 @@ impl Eavesdropper {
     }
 
     fn note(&mut self, packet: &Packet<'_>, read: bool) -> Option<Event> {
-        let catch = Catch { epoch: packet.outer.epoch, read };
+        let stream = (packet.inner.sender, packet.inner.stream);
+        let file = *self.file.get_or_insert(stream) == stream;
+        let catch = Catch { key: self.claimed(packet), file, read };
         self.runs.add(packet.inner.sequence, catch).map(|run| self.event(run))
     }
 
+    /// The key a packet claims to be under. It names term and epoch by a digest and the epoch by its number, so of a
+    /// state never heard of the term is a guess.
+    fn claimed(&self, packet: &Packet<'_>) -> Key {
+        let outer = &packet.outer;
+        let named = self
+            .states
+            .get(&outer.key_id)
+            .or_else(|| self.keys.keys().find(|state| state.key_id() == outer.key_id));
+        let newest = || self.states.values().max().map_or(0, |state| state.term.0);
+        Key { term: named.map_or_else(newest, |state| state.term.0), epoch: outer.epoch.0 }
+    }
+
     fn event(&self, run: Run<Catch>) -> Event {
-        let Run { fact: Catch { epoch, read }, first, last } = run;
-        Event::Intercepted { node: self.name.clone(), epoch: epoch.0, first, last, read }
+        let Run { fact: Catch { key, file, read }, first, last } = run;
+        Event::Intercepted { node: self.name.clone(), key, first, last, file, read }
     }
 
     /// Takes up the group keys that were hoarded since, and tries again what was not read so far.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crypto::{Position, Secret};
 use data::KeyRing;
 use keytree::KeyPath;
-use protocol::{Epoch, Grant, Peer, StateId};
+use protocol::{Grant, Peer, StateId};
 
 /// Everything the adversary ever held. It only grows.
 #[derive(Default)]
@@ -23,8 +23,8 @@ pub(super) struct HeldSecret {
     pub(super) node: Position,
     /// The secret.
     pub(super) secret: Secret<32>,
-    /// The first epoch in which it was held.
-    since: Epoch,
+    /// The first state in which it was held.
+    since: StateId,
 }
 
 impl Hoard {
@@ -33,9 +33,9 @@ impl Hoard {
         self.registration.get_or_insert_with(|| (peer.clone(), grant.clone()));
     }
 
-    /// Notes the secrets of a member's path.
-    pub(super) fn keep_path(&mut self, path: &KeyPath) {
-        let since = path.epoch();
+    /// Notes the secrets of a member's path, which is that of the start of its manager that `start` is of.
+    pub(super) fn keep_path(&mut self, start: StateId, path: &KeyPath) {
+        let since = start.at(path.epoch());
         for (node, _, secret) in path.keys() {
             if !self.secrets.iter().any(|held| held.node == node && held.secret == *secret) {
                 self.secrets.push(HeldSecret { node, secret: secret.clone(), since });
@@ -74,9 +74,9 @@ impl Hoard {
         &self.group_keys
     }
 
-    /// The secrets of the tree that were held before `epoch`.
-    pub(super) fn secrets_before(&self, epoch: Epoch) -> Vec<HeldSecret> {
-        self.secrets.iter().filter(|held| held.since < epoch).cloned().collect()
+    /// The secrets of the tree that were held before `state`.
+    pub(super) fn secrets_before(&self, state: StateId) -> Vec<HeldSecret> {
+        self.secrets.iter().filter(|held| held.since < state).cloned().collect()
     }
 }
 

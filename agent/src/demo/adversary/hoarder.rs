@@ -37,8 +37,11 @@ impl Hoarder {
     }
 
     fn hoard_path(&self) {
-        if let Some(path) = self.member.member().and_then(member::Member::key_path) {
-            lock(&self.hoard).keep_path(path);
+        let Some(member) = self.member.member() else { return };
+        let mut hoard = lock(&self.hoard);
+        let start = member.held().or_else(|| hoard.grant().map(|grant| grant.state));
+        if let (Some(path), Some(start)) = (member.key_path(), start) {
+            hoard.keep_path(start, path);
         }
     }
 }

@@ -114,21 +114,21 @@ impl Subgroup {
 }
 
 fn opened(packet: &UpdatePacket, hoard: &Hoard) -> bool {
-    let secrets = hoard.secrets_before(packet.header.state.epoch);
+    let secrets = hoard.secrets_before(packet.header.state);
     updates::attack(packet, &grant(), &secrets).group_key.is_some()
 }
 
 #[test]
 fn a_member_that_hoards_opens_every_update_until_it_is_evicted_and_none_after() {
     let (mut subgroup, mut hoard) = (Subgroup::new(), Hoard::default());
-    hoard.keep_path(&subgroup.path);
+    hoard.keep_path(state(0), &subgroup.path);
     let join = Join { reg_no: RegNo(7), leaf: secret(7), leaf_steps: 0 };
     let joined = subgroup.cut(2, &Batch { joins: vec![join], ..Batch::default() });
     assert!(opened(&joined, &hoard), "stepped without an entry of its own");
-    hoard.keep_path(&subgroup.path);
+    hoard.keep_path(state(0), &subgroup.path);
     for (epoch, leaver) in [(3, RegNo(6)), (4, RegNo(0))] {
         assert!(opened(&subgroup.leave(epoch, leaver), &hoard), "epoch {epoch}");
-        hoard.keep_path(&subgroup.path);
+        hoard.keep_path(state(0), &subgroup.path);
     }
     assert!(!opened(&subgroup.leave(5, OWN), &hoard), "the update that shuts it out");
     let join = Join { reg_no: OWN, leaf: secret(77), leaf_steps: 0 };
@@ -140,15 +140,15 @@ fn a_member_that_hoards_opens_every_update_until_it_is_evicted_and_none_after() 
 #[test]
 fn one_leaked_leaf_of_another_member_opens_the_update_that_shuts_it_out() {
     let (mut subgroup, mut hoard) = (Subgroup::new(), Hoard::default());
-    hoard.keep_path(&subgroup.path);
+    hoard.keep_path(state(0), &subgroup.path);
     let other = KeyPath::new(DOMAIN.suite, TREE, Degree::default(), RegNo(2), secret(2), 0);
     let neighbour = KeyPath::new(DOMAIN.suite, TREE, Degree::default(), RegNo(4), secret(4), 0);
     let evicting = subgroup.leave(2, OWN);
     assert!(!opened(&evicting, &hoard));
-    hoard.keep_path(&neighbour);
+    hoard.keep_path(state(0), &neighbour);
     assert!(opened(&evicting, &hoard), "by the neighbour's entry, and the chain or entry above it");
     let mut hoard = Hoard::default();
-    hoard.keep_path(&other);
+    hoard.keep_path(state(0), &other);
     assert!(!opened(&evicting, &hoard), "its leaf is not what wraps a changed key");
 }
 
@@ -180,7 +180,7 @@ fn sealed(epoch: u32, key: &Secret<32>) -> Vec<u8> {
 
 /// What is told in the end: was any packet of that epoch read?
 fn read(told: &[Event], epoch: u32) -> bool {
-    told.iter().any(|event| matches!(event, Event::Intercepted { epoch: of, read: true, .. } if *of == epoch))
+    told.iter().any(|event| matches!(event, Event::Intercepted { key, read: true, .. } if key.epoch == epoch))
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The evicted node asks: for lost key updates, for its path of the key tree, for a new registration.
 
+use std::net::SocketAddr;
+
 use conclave::{Group, Interface, JoinError, UnicastSocket};
 use crypto::Secret;
-use protocol::{ALL_MISSING, ANY_BLOCK, Grant, Nak, Registration, StateId, ToManager, ToMember};
+use protocol::{ALL_MISSING, ANY_BLOCK, Grant, Nak, Registration, StateId, Term, ToManager, ToMember};
 use rand_core::{CryptoRng, Rng, UnwrapErr};
 
 use super::Shared;
@@ -26,7 +28,8 @@ pub(super) struct Visits {
     naks: u64,
     resyncs: u64,
     answers: u64,
-    registered_again: bool,
+    /// The term in which it last tried to register again.
+    registered_in: Option<Term>,
 }
 
 impl Visits {
@@ -50,14 +53,19 @@ impl Visits {
             naks: 0,
             resyncs: 0,
             answers: 0,
-            registered_again: false,
+            registered_in: None,
         }))
     }
 
-    /// Asks for the key update to `wanted` in the name of every state ever held, and for the path; the first time it
-    /// also registers again.
+    /// The manager's address from now on: it may come back with another one.
+    pub(super) const fn find_at(&mut self, manager: SocketAddr) {
+        self.grant.manager_address = manager;
+    }
+
+    /// Asks for the key update to `wanted` in the name of every state ever held, and for the path; the first time in
+    /// each of the manager's terms it also registers again.
     pub(super) async fn ask(&mut self, node: &Node, wanted: StateId) -> Result<(), NodeError> {
-        if !std::mem::replace(&mut self.registered_again, true) {
+        if self.registered_in.replace(wanted.term) != Some(wanted.term) {
             self.register_again(node).await?;
         }
         let (control, ttl) = (self.grant.control, self.grant.ttl);

@@ -8,28 +8,28 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, interval_at, timeout};
 
 use crate::demo::lines::Event;
-use crate::demo::node::{Command, Node, NodeError, Orders, Voice};
-use crate::demo::stream::{Content, Receipt, Runs};
+use crate::demo::node::{Command, Node, NodeError};
+use crate::demo::stream::{Content, Ledger};
 
 /// How often the receiver says what came.
 pub(super) const REPORT: Duration = Duration::from_millis(200);
-/// How long joining may take.
-const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long joining may take: nobody manages the group when the first ones look for it.
+const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Joins, receives until it is told to leave or to stop.
 pub(super) async fn run(node: Node) -> Result<(), NodeError> {
-    let name = node.name();
-    let content = Content::read(&node.spec.file)?;
+    let ledger = Ledger::new(node.name(), Content::read(&node.spec.file)?);
     let mut group = Group::start(&node.host().await?, node.options()).await?;
-    let epoch = join(&mut group).await?;
-    node.voice.say(Event::Joined { node: name.clone(), epoch });
-    let events = group.events();
-    let listener = Listener { name, voice: node.voice, content, runs: Runs::new() };
-    listener.listen(group, events, node.orders).await
+    let events = join(&node, &mut group).await?;
+    Listener { node, ledger }.listen(group, events).await
 }
 
-/// Waits until the node holds a group key, however often a registrar is out of reach meanwhile. Returns its epoch.
-pub(super) async fn join(group: &mut Group) -> Result<u32, NodeError> {
+/// Waits until the node holds a group key, however often a registrar is out of reach meanwhile, and says so. Returns
+/// the node's events after that.
+pub(super) async fn join(
+    node: &Node,
+    group: &mut Group,
+) -> Result<broadcast::Receiver<ParticipantEvent>, NodeError> {
     let mut events = group.events();
     let joined = timeout(JOIN_DEADLINE, async {
         loop {
@@ -39,11 +39,15 @@ pub(super) async fn join(group: &mut Group) -> Result<u32, NodeError> {
             }
         }
     });
-    joined.await.map_err(|_| std::io::Error::other("no group key within ten seconds"))??;
+    joined.await.map_err(|_| std::io::Error::other("no group key in time"))??;
     loop {
         match events.recv().await {
-            Ok(ParticipantEvent::Member(MemberEvent::Installed { state, .. })) => return Ok(state.epoch.0),
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Ok(ParticipantEvent::Member(MemberEvent::Installed { state, .. })) => {
+                node.voice.say(Event::Joined { node: node.name(), key: state.into() });
+                return Ok(events);
+            }
+            Ok(event) => node.tell(&event),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return Err(conclave::Stopped.into()),
         }
     }
@@ -51,10 +55,8 @@ pub(super) async fn join(group: &mut Group) -> Result<u32, NodeError> {
 
 /// What a receiver keeps while it listens.
 struct Listener {
-    name: String,
-    voice: Voice,
-    content: Content,
-    runs: Runs<Receipt>,
+    node: Node,
+    ledger: Ledger,
 }
 
 /// What a receiver wakes for.
@@ -70,7 +72,6 @@ impl Listener {
         mut self,
         mut group: Group,
         mut events: broadcast::Receiver<ParticipantEvent>,
-        mut orders: Orders,
     ) -> Result<(), NodeError> {
         let mut report = interval_at(Instant::now() + REPORT, REPORT);
         loop {
@@ -78,7 +79,7 @@ impl Listener {
                 biased;
                 message = group.recv() => Woken::Message(message),
                 event = events.recv() => Woken::Event(event),
-                order = orders.next() => Woken::Order(order),
+                order = self.node.orders.next() => Woken::Order(order),
                 _ = report.tick() => Woken::Report,
             };
             match woken {
@@ -86,10 +87,8 @@ impl Listener {
                 Woken::Message(None) | Woken::Event(Err(broadcast::error::RecvError::Closed)) => {
                     return Err(conclave::Stopped.into());
                 }
-                Woken::Event(Ok(ParticipantEvent::Member(MemberEvent::Installed { state, .. }))) => {
-                    self.voice.say(Event::Installed { node: self.name.clone(), epoch: state.epoch.0 });
-                }
-                Woken::Event(_) => {}
+                Woken::Event(Ok(event)) => self.node.tell(&event),
+                Woken::Event(Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Woken::Report => self.report(),
                 Woken::Order(order) => match order? {
                     Command::Leave => return self.leave(group).await,
@@ -105,26 +104,19 @@ impl Listener {
     }
 
     fn take(&mut self, message: &Message) {
-        let number = message.sequence;
-        let receipt = Receipt {
-            epoch: message.state.epoch.0,
-            genuine: self.content.is_genuine(number, &message.payload),
-        };
-        if let Some(run) = self.runs.add(number, receipt) {
-            self.voice.say(run.into_event(&self.name));
-        }
+        let told = self.ledger.take(message.sequence, message.state.into(), &message.payload);
+        told.into_iter().for_each(|event| self.node.voice.say(event));
     }
 
     fn report(&mut self) {
-        if let Some(run) = self.runs.take() {
-            self.voice.say(run.into_event(&self.name));
-        }
+        let told = self.ledger.report();
+        told.into_iter().for_each(|event| self.node.voice.say(event));
     }
 
     async fn leave(mut self, group: Group) -> Result<(), NodeError> {
         self.report();
         let acknowledged = group.leave().await;
-        self.voice.say(Event::Left { node: self.name, acknowledged });
+        self.node.voice.say(Event::Left { node: self.node.name(), acknowledged });
         Ok(())
     }
 }
