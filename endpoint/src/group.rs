@@ -114,7 +114,7 @@ impl<M: Driven<Event = ParticipantEvent> + AsMut<Participant>> Group<M> {
     /// Holding a key is not enough: others go on under the one before until the new state activates. Meanwhile the node
     /// goes from registrar to registrar; `Err` tells that a manager does not want this node, or why a *configured* one
     /// did not take it, and calling again goes on waiting. A manager that was found by multicast and is of no use is
-    /// not an error: the next one is tried.
+    /// not an error, nor is one that is none yet, because it has just been started: the next one is tried.
     pub async fn joined(&mut self) -> Result<Place, JoinError> {
         let mut keys = self.node.keys.clone();
         loop {
@@ -197,7 +197,7 @@ impl<M: Driven<Event = ParticipantEvent> + AsMut<Participant>> Group<M> {
     fn obstacle(&self, event: ParticipantEvent) -> Option<JoinError> {
         match event {
             ParticipantEvent::Member(MemberEvent::Refused { registrar, why })
-                if why.is_final() || self.configured.contains(&registrar) =>
+                if why.is_final() || (why != Refusal::NotManager && self.configured.contains(&registrar)) =>
             {
                 Some(JoinError::Refused { registrar, why })
             }

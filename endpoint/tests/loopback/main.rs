@@ -2,10 +2,13 @@
 
 #![cfg(test)]
 
+mod disk;
 mod support;
 
 mod a_hundred_nodes_in_one_process;
+mod damaged_stores;
 mod fifty_members;
+mod manager_restarts;
 mod nothing_configured;
 mod one_stream_many_readers;
 mod refused_nodes;
