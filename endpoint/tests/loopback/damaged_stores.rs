@@ -70,7 +70,9 @@ impl Patient {
             _ => None,
         })
         .await;
-        println!("{what}: found {health}; members {}", if kept { "kept" } else { "registered again" });
+        let revocations = within(manager.handle().manager_status()).await.unwrap().revocations;
+        let fate = if kept { "kept" } else { "registered again" };
+        println!("{what}: found {health}; members {fate}; evicted {revocations}");
         match health {
             Health::Whole => assert!(kept, "{what}: nothing is wrong, and nobody was kept"),
             Health::Fresh => panic!("{what}: all is gone, and nothing was said"),

@@ -12,6 +12,7 @@ mod manager_restarts;
 mod nothing_configured;
 mod one_stream_many_readers;
 mod refused_nodes;
+mod rogue_and_tar_pits;
 mod slow_store;
 mod two_groups_in_one_process;
 mod two_managers;
