@@ -1,17 +1,17 @@
 //! Joins a group and prints what others send to it, a line for each message.
 //!
-//! `cargo run --example recv -- GROUP HOST:PORT INTERFACE CERTIFICATE KEY CA`
+//! `cargo run --example recv -- GROUP INTERFACE CERTIFICATE KEY CA`
 
 use std::error::Error;
 use std::path::Path;
 
-use conclave::{Credentials, Group, GroupOptions, Host, HostOptions, Interface, JoinError, Threads};
+use conclave::{Credentials, Group, GroupOptions, Host, HostOptions, Interface, Threads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [group, manager, interface, certificate, key, ca] = &arguments[..] else {
-        return Err("usage: recv GROUP HOST:PORT INTERFACE CERTIFICATE KEY CA".into());
+    let [group, interface, certificate, key, ca] = &arguments[..] else {
+        return Err("usage: recv GROUP INTERFACE CERTIFICATE KEY CA".into());
     };
     let options = HostOptions {
         credentials: Credentials::load(Path::new(certificate), Path::new(key), Path::new(ca))?,
@@ -20,18 +20,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         control_port: 0,
         data_port: 0,
     };
-    let gsm = tokio::net::lookup_host(manager).await?.collect();
     let threads = Threads::start()?;
     let host = Host::open(&threads, options).await?;
-    let mut group = Group::start(&host, GroupOptions { gsm, ..GroupOptions::named(group) }).await?;
-    loop {
-        match group.joined().await {
-            Ok(place) => break eprintln!("joined at {}", place.manager),
-            // It goes on trying by itself.
-            Err(error @ JoinError::Unreachable { .. }) => eprintln!("{error}"),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mut group = Group::start(&host, GroupOptions::named(group)).await?;
+    eprintln!("joined at {}", group.joined().await?.manager);
     while let Some(message) = group.recv().await {
         println!("{} {}", message.sender, String::from_utf8_lossy(&message.payload));
     }

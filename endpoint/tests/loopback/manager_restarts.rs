@@ -1,4 +1,5 @@
-//! A manager that comes back finds everybody still in; with an old copy of its state, nobody who was evicted.
+//! A manager that comes back finds everybody still in; with an old copy of its state, nobody who was evicted (attack
+//! A35).
 
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use member::MemberEvent;
 use protocol::{Refusal, StateId};
 use storage::{Health, StoreError};
 use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::disk::Disk;
-use crate::support::{GROUP, MANAGER, MEMBER, Site, join, joined, of_manager, of_member, within};
+use crate::support::{GROUP, MANAGER, MEMBER, Site, join, joined, of_manager, of_member, registrar, within};
 
 /// Members that live through the restarts.
 const MEMBERS: usize = 6;
@@ -146,14 +148,7 @@ async fn roll_back(what: &str, keys_too: bool) {
 
     let mut manager = disk.manager(&site, &host).await;
     joined(&mut manager).await;
-    for epoch in 0..EPOCHS {
-        if epoch % (EPOCHS / EVICTED) == 0 {
-            let number = epoch / (EPOCHS / EVICTED);
-            within(manager.handle().evict(&format!("evicted{number}.example"))).await.unwrap();
-        } else {
-            within(manager.handle().rekey()).await.unwrap();
-        }
-    }
+    fifty_epochs(&manager).await;
     let mut told: Vec<_> = staying.iter().map(Group::events).collect();
     let before = held(&manager).await;
     within(manager.stop()).await;
@@ -168,13 +163,7 @@ async fn roll_back(what: &str, keys_too: bool) {
     let began = Clock.now();
     let mut manager = disk.manager(&site, &host).await;
     let mut events = manager.events_from_start();
-    let mut visits = Vec::new();
-    for number in 0..EVICTED {
-        let own = site.credentials(&format!("evicted{number}.example"), MEMBER);
-        let host = site.host(own).await;
-        let again = join(&host, GROUP, crate::support::registrar(&manager)).await;
-        visits.push(tokio::spawn(refusal(again)));
-    }
+    let visits = visits(&site, &manager).await;
     let health = manager.handle().store().unwrap().health.clone();
     println!("rollback_{what}_found {health}");
     assert_eq!(matches!(health, Health::Behind { .. }), !keys_too, "{health}");
@@ -207,9 +196,36 @@ async fn roll_back(what: &str, keys_too: bool) {
         assert_eq!(within(member.recv()).await.unwrap().payload, b"back");
     }
 
-    // What was put right stays right: the next start keeps everybody.
     within(manager.stop()).await;
-    let mut manager = disk.manager(&site, &host).await;
+    keeps_everybody(&site, &disk, &host).await;
+}
+
+/// Fifty epochs, five of them evictions.
+async fn fifty_epochs(manager: &Group) {
+    for epoch in 0..EPOCHS {
+        if epoch % (EPOCHS / EVICTED) == 0 {
+            let number = epoch / (EPOCHS / EVICTED);
+            within(manager.handle().evict(&format!("evicted{number}.example"))).await.unwrap();
+        } else {
+            within(manager.handle().rekey()).await.unwrap();
+        }
+    }
+}
+
+/// Those who were evicted try to come back, all at once.
+async fn visits(site: &Site, manager: &Group) -> Vec<JoinHandle<Refusal>> {
+    let mut visits = Vec::new();
+    for number in 0..EVICTED {
+        let own = site.credentials(&format!("evicted{number}.example"), MEMBER);
+        let again = join(&site.host(own).await, GROUP, registrar(manager)).await;
+        visits.push(tokio::spawn(refusal(again)));
+    }
+    visits
+}
+
+/// What was put right stays right: the next start keeps everybody.
+async fn keeps_everybody(site: &Site, disk: &Disk, host: &Host) {
+    let mut manager = disk.manager(site, host).await;
     let mut events = manager.events_from_start();
     let kept = of_manager(&mut events, |event| match event {
         GsmEvent::Resumed { members, .. } => Some(*members),
@@ -217,6 +233,7 @@ async fn roll_back(what: &str, keys_too: bool) {
         _ => None,
     });
     assert_eq!(kept.await, STAY);
+    within(manager.stop()).await;
 }
 
 /// The last word on a node that asks to be let in.
@@ -235,7 +252,7 @@ async fn join_all(site: &Site, manager: &mut Group, name: &str, count: usize) ->
     let mut members = Vec::new();
     for number in 0..count {
         let identity = format!("{name}{number}.example");
-        members.push(site.member(&identity, crate::support::registrar(manager)).await);
+        members.push(site.member(&identity, registrar(manager)).await);
     }
     for member in &mut members {
         joined(member).await;
