@@ -1,5 +1,5 @@
-//! A manager that comes back finds everybody still in; with an old copy of its state, nobody who was evicted (attack
-//! A35).
+//! A manager that comes back finds everybody still in; with an old copy of its state, nobody comes back who was evicted
+//! (attack A35).
 
 use std::time::Duration;
 
