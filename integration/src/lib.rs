@@ -1,9 +1,10 @@
 //! A seeded world for Conclave's machines, and an oracle that looks on.
 //!
-//! [`World`] runs one [`gsm::Gsm`] and any number of [`member::Member`]s, unchanged, with their data planes, on a
-//! virtual clock and a LAN that delays, loses, doubles, reorders and replays. Everything in a run follows from its seed
-//! and its [`Scenario`], so a failing seed replays exactly. The [`Oracle`] keeps its own books and checks secrecy,
-//! agreement and delivery after each event, liveness at the end.
+//! [`World`] runs any number of nodes, each a [`gsm::Participant`], unchanged, with its data plane and its store, on a
+//! virtual clock and a LAN that delays, loses, doubles, reorders and replays. Any node may manage, and is killed and
+//! started again at any point. Everything in a run follows from its seed and its [`Scenario`], so a failing seed replays
+//! exactly. The [`Oracle`] keeps its own books and checks secrecy, agreement, delivery and durability after each event,
+//! liveness at the end.
 //!
 //! Nothing here sleeps or reads a clock: an hour of the group's life takes seconds.
 

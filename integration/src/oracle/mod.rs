@@ -103,6 +103,8 @@ pub struct Oracle {
     setting: Setting,
     /// One for each subgroup there ever was.
     books: BTreeMap<SubgroupId, Book>,
+    /// The subgroup that was made first.
+    first: Option<SubgroupId>,
     /// The subgroup each node manages, or managed last.
     manages: BTreeMap<NodeId, SubgroupId>,
     /// The subgroup of each start of a manager.
@@ -119,6 +121,7 @@ impl Oracle {
         Self {
             setting,
             books: BTreeMap::new(),
+            first: None,
             manages: BTreeMap::new(),
             starts: BTreeMap::new(),
             deliveries: Deliveries::new(),
@@ -135,7 +138,7 @@ impl Oracle {
 
     /// Who was in at which state of the subgroup that was made first.
     pub fn roll(&self) -> &Roll {
-        let first = self.starts.values().next().and_then(|subgroup| self.books.get(subgroup));
+        let first = self.first.and_then(|subgroup| self.books.get(&subgroup));
         first.map_or(&self.nobody, Book::roll)
     }
 
@@ -163,6 +166,7 @@ impl Oracle {
                 before.on_abandoned();
             }
             self.starts.insert(*inst, *subgroup);
+            self.first.get_or_insert(*subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
             book.on_started(*term, *inst, signs_with, &self.setting);
         }
