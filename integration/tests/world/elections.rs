@@ -2,10 +2,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gsm::{Participant, ParticipantEvent};
-use integration::{Cast, NodeId, Player, Property, Scenario, World};
+use integration::{Back, Cast, NodeId, Player, Property, Scenario, World};
+use member::MemberEvent;
 use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
 
-use crate::support::plays_as_its_inner;
+use crate::support::{SECOND, plays_as_its_inner};
 
 const SEEDS: u64 = 60;
 
@@ -93,4 +94,61 @@ fn two_managers_that_never_hear_of_each_other_are_caught() {
     let failure = world.run_election().expect_err("two managers");
     assert!(failure.violations.iter().all(|found| found.property == Property::Liveness));
     assert!(failure.violations[0].what.contains("no single manager for good"), "{failure}");
+}
+
+/// An elected manager with its members, ten seconds after the start, and a node in reserve that could manage as well.
+fn elected(seed: u64) -> (World, NodeId) {
+    let mut world = World::new(seed, Scenario { reserve: 1, eligible: 21, ..Scenario::election(seed) });
+    world.run_for(10 * SECOND);
+    assert!(world.is_whole(), "seed {seed}");
+    let manager = world.managing().expect("a manager");
+    (world, manager)
+}
+
+fn grants(world: &World, since: usize, of: impl Fn(NodeId) -> bool) -> usize {
+    let events = world.log().members.iter().skip(since);
+    events.filter(|(_, node, event)| of(*node) && matches!(event, MemberEvent::Granted(_))).count()
+}
+
+#[test]
+fn a_node_that_comes_up_when_the_manager_has_just_died_does_not_take_the_group_from_it() {
+    const FRESH: NodeId = NodeId(20);
+    for seed in 0..40 {
+        let (mut world, manager) = elected(seed);
+        let since = world.log().members.len();
+        world.kill(manager);
+        world.run_for(Duration::from_millis(seed * 37 % 1_500));
+        world.join(FRESH);
+        world.run_for(4 * SECOND);
+        world.start_again(manager, Back::Whole);
+        world.run_for(20 * SECOND);
+        assert_eq!(world.managing(), Some(manager), "seed {seed}");
+        assert!(world.is_whole(), "seed {seed}");
+        assert_eq!(grants(&world, since, |node| node != FRESH), 0, "seed {seed}");
+        assert_eq!(world.violations(), []);
+    }
+}
+
+#[test]
+fn a_manager_that_was_elected_is_manager_again_after_its_death_whatever_copy_of_its_store_it_finds() {
+    for (seed, back) in
+        (0..10).flat_map(|seed| [Back::Whole, Back::Older, Back::Cloned].map(|back| (seed, back)))
+    {
+        let (mut world, manager) = elected(seed);
+        world.copy_store(manager);
+        let evicted = world.ids().find(|id| *id != manager).expect("a member");
+        world.evict(evicted).expect("a member");
+        world.run_for(4 * SECOND);
+        let since = world.log().members.len();
+        world.kill(manager);
+        world.run_for(Duration::from_millis(200 + seed * 230));
+        assert!(world.start_again(manager, back));
+        world.run_for(30 * SECOND);
+        assert_eq!(world.managing(), Some(manager), "seed {seed}, {back:?}");
+        assert!(world.is_whole(), "seed {seed}, {back:?}");
+        let again = grants(&world, since, |node| node != evicted);
+        assert_eq!(again, if back == Back::Whole { 0 } else { 18 }, "seed {seed}, {back:?}");
+        assert!(world.gsm().members().all(|listed| listed.identity != world.identity(evicted)));
+        assert_eq!(world.violations(), []);
+    }
 }

@@ -8,6 +8,7 @@ use protocol::discovery::{Find, FindKind, Held, Presence, Reply};
 use protocol::limits::FINDS;
 use protocol::{CloseReason, ConnId, Instant, Peer, Refusal, Rejected, Transmit};
 
+use super::subgroup::QUIET_INTERVALS;
 use super::{Aim, Member, Timer};
 use crate::election::{Action, Standing};
 use crate::event::{Ending, MemberEvent, Move, Place};
@@ -239,13 +240,15 @@ impl Member {
         }
     }
 
-    /// Somebody looks for a manager, and this member's is silent.
+    /// Somebody looks for a manager, and this member's is quiet. Silence would be too late: whoever comes up right after
+    /// a manager died has searched, claimed and won before that.
     pub(super) fn on_find(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
-        if !self.manager_silent() || self.leaving.is_some() {
-            return Err(Rejected::NotForUs);
-        }
         let membership = self.membership.as_ref().ok_or(Rejected::NotForUs)?;
         let (group, grant) = (self.config.group, membership.grant());
+        let quiet = self.last_alarm + grant.timing.alarm_interval * QUIET_INTERVALS;
+        if now < quiet || self.leaving.is_some() {
+            return Err(Rejected::NotForUs);
+        }
         let hint = Find::decode(bytes, group)?;
         let find = hint.said();
         let own = self.search.asked_with(find.nonce);

@@ -13,8 +13,8 @@ use crate::repair::{Ask, Repair};
 use crate::revocations::Origin;
 use crate::witness::MAX_ANSWERED_REVOCATIONS;
 
-/// Alarm intervals without an alarm, after which a member answers a starting manager's question.
-const QUIET_INTERVALS: u32 = 2;
+/// Alarm intervals without an alarm, after which a member answers a starting manager's question, and who looks for one.
+pub(super) const QUIET_INTERVALS: u32 = 2;
 
 impl Member {
     /// A datagram on the subgroup's control address.
