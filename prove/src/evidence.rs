@@ -13,10 +13,14 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Runs a command to its end. One that cannot be started has failed and printed nothing.
     pub(crate) fn of(program: &str, arguments: &[&str]) -> Self {
+        Self::of_command(Command::new(program).args(arguments))
+    }
+
+    fn of_command(command: &mut Command) -> Self {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
         eprintln!("$ {program} {}", arguments.join(" "));
-        let ran =
-            Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-        match ran {
+        match command.stdin(Stdio::null()).stderr(Stdio::inherit()).output() {
             Ok(Output { status, stdout, .. }) => {
                 Self { success: status.success(), stdout: String::from_utf8_lossy(&stdout).into_owned() }
             }
@@ -29,9 +33,20 @@ impl Evidence {
 
     /// Runs the tests of a package whose names contain `filter`, in the release profile, showing what they print.
     pub(crate) fn of_tests(package: &str, target: &str, filter: &str) -> Self {
+        Self::of_tests_with(package, target, filter, &[])
+    }
+
+    /// The same with these variables in the tests' environment.
+    pub(crate) fn of_tests_with(
+        package: &str,
+        target: &str,
+        filter: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut arguments = vec!["test", "--release", "--locked", "--package", package, "--test", target];
         arguments.extend(["--", filter, "--nocapture", "--test-threads", "1"]);
-        Self::of("cargo", &arguments)
+        environment.iter().for_each(|(name, value)| eprintln!("{name}={value}"));
+        Self::of_command(Command::new("cargo").args(arguments).envs(environment.iter().copied()))
     }
 
     /// How many tests passed; `None` if one failed or none ran.
@@ -43,6 +58,11 @@ impl Evidence {
             .filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok())
             .sum();
         (self.success && passed > 0).then_some(passed)
+    }
+
+    /// The number a test printed after `name`; `None` if any of the tests failed.
+    pub(crate) fn proven(&self, name: &str) -> Option<f64> {
+        self.figure(name).filter(|_| self.success)
     }
 
     /// The number a test printed on a line of its own after `name`.

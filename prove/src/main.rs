@@ -4,6 +4,7 @@
 
 mod evidence;
 mod issue_01a;
+mod issue_01b;
 mod table;
 
 use std::process::ExitCode;
@@ -14,8 +15,9 @@ fn main() -> ExitCode {
     let mut table = Table::default();
     match std::env::args().nth(1).as_deref() {
         Some("01a") => issue_01a::prove(&mut table),
+        Some("01b") => issue_01b::prove(&mut table),
         other => {
-            eprintln!("usage: prove ISSUE, with an ISSUE of: 01a (not {})", other.unwrap_or("nothing"));
+            eprintln!("usage: prove ISSUE, with an ISSUE of: 01a, 01b (not {})", other.unwrap_or("nothing"));
             return ExitCode::from(2);
         }
     }

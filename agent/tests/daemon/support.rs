@@ -88,20 +88,26 @@ impl Site {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Issues a certificate for `name`.example.
-    pub(crate) async fn issue(&self, name: &str, role: &str) {
+    /// Issues a certificate for `name`.example, for this role or for both, with a comma between them.
+    pub(crate) async fn issue(&self, name: &str, roles: &str) {
         let (ca, out) = (self.path("ca"), self.path("pki"));
         let identity = format!("{name}.example");
-        let issued =
-            conclave(&["pki", "issue", &identity, "--role", role, "--ca", &ca, "--out", &out], b"").await;
+        let mut arguments = vec!["pki", "issue", &identity, "--ca", &ca, "--out", &out];
+        roles.split(',').for_each(|role| arguments.extend(["--role", role]));
+        let issued = conclave(&arguments, b"").await;
         assert_eq!(issued.code, 0, "{issued:?}");
     }
 
-    /// Writes `name`.toml for the group video, with `group` below its name.
+    /// Writes `name`.toml for the group video, with `group` below its name, and a port of the kernel's choice.
     pub(crate) fn configure(&self, name: &str, group: &str) -> String {
+        self.configure_at(name, 0, group)
+    }
+
+    /// The same with this port.
+    pub(crate) fn configure_at(&self, name: &str, port: u16, group: &str) -> String {
         let file = self.path(&format!("{name}.toml"));
         let text = format!(
-            "interface = \"lo\"\nport = 0\ncontrol_socket = \"run/{name}.sock\"\nstate = \"{name}/state\"\n\
+            "interface = \"lo\"\nport = {port}\ncontrol_socket = \"run/{name}.sock\"\nstate = \"{name}/state\"\n\
              keys = \"{name}/keys\"\n\
              [credentials]\ncertificate = \"pki/{name}.example-cert.pem\"\nkey = \"pki/{name}.example-key.pem\"\n\
              ca = \"pki/ca-cert.pem\"\n[[group]]\nname = \"video\"\n{group}\n"
@@ -143,8 +149,15 @@ impl Site {
 
     /// Starts the daemon `name`, whose configuration is there, and waits until it is ready.
     pub(crate) async fn start(&self, name: &str, config: &str) -> Daemon {
+        let mut daemon = self.spawn(name, config, "trace");
+        daemon.event("daemon.ready").await;
+        daemon
+    }
+
+    /// Starts the daemon `name` and waits for nothing. It logs what `filter` lets through.
+    pub(crate) fn spawn(&self, name: &str, config: &str, filter: &str) -> Daemon {
         let mut child = Command::new(PROGRAM)
-            .args(["run", "--config", config, "--log-format", "json", "--log", "trace"])
+            .args(["run", "--config", config, "--log-format", "json", "--log", filter])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -161,16 +174,15 @@ impl Site {
             }
         });
         let socket = self.directory.path().join("run").join(format!("{name}.sock"));
-        let mut daemon = Daemon { child, events, log: Vec::new(), socket };
-        daemon.event("daemon.ready").await;
-        daemon
+        Daemon { child, events, log: Vec::new(), socket }
     }
 }
 
 /// A running daemon. Killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
-    events: mpsc::UnboundedReceiver<String>,
+    /// Log lines that nobody has read yet.
+    pub(crate) events: mpsc::UnboundedReceiver<String>,
     /// Every log line read so far.
     pub(crate) log: Vec<String>,
     pub(crate) socket: PathBuf,
@@ -228,8 +240,13 @@ impl Daemon {
 
     /// Ends it as an init system would, and reads the rest of its log.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.end_by(Signal::SIGTERM).await
+    }
+
+    /// Ends it by a signal, and reads the rest of its log.
+    pub(crate) async fn end_by(&mut self, signal: Signal) -> ExitStatus {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
         let status = within(self.child.wait()).await.unwrap();
         while let Some(line) = within(self.events.recv()).await {
             self.log.push(line);
