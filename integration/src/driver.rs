@@ -345,7 +345,11 @@ impl World {
     fn on_member_event(&mut self, id: NodeId, event: MemberEvent) {
         match &event {
             MemberEvent::Granted(place) => {
-                self.oracle.on_granted(self.now, id, self.nodes[id.0].start);
+                // Where nothing is searched, a node goes back to the registrar it knows when all has been silent for long.
+                let silent = self.nodes[id.0].member().is_some_and(Member::manager_silent);
+                if self.scenario.discovery || !silent {
+                    self.oracle.on_granted(self.now, id, self.nodes[id.0].start);
+                }
                 self.nodes[id.0].granted = Some((place.subgroup, place.sender));
             }
             MemberEvent::Admitted => {
