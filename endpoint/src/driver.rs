@@ -353,7 +353,9 @@ impl<M: Driven> Driver<M> {
 
     /// Carries out what the machine asks for: records first, then transmits, then events.
     async fn drain(&mut self) {
-        while let Some(record) = self.parts.machine.poll_record() {
+        while self.store_has_room()
+            && let Some(record) = self.parts.machine.poll_record()
+        {
             let record = storage::Record { commit: record.commit.0, bytes: record.bytes };
             let kept = self.parts.store.as_ref().is_some_and(|(thread, _)| thread.append(record).is_ok());
             if !kept {
@@ -368,6 +370,12 @@ impl<M: Driven> Driver<M> {
             self.on_event(event);
         }
         self.parts.seat.accept(self.parts.machine.accepts());
+    }
+
+    /// Whether the next record has somewhere to go. While the thread's queue is full, records stay with the machine,
+    /// and nothing that depends on them is told: one left out would make all after it worthless.
+    fn store_has_room(&self) -> bool {
+        self.parts.store.as_ref().is_none_or(|(thread, _)| thread.has_room())
     }
 
     /// Has the journal made shorter, if the machine says so. One that the thread cannot take comes again later.

@@ -100,6 +100,13 @@ impl StoreThread {
         self.submit(Order::Append(record))
     }
 
+    /// Whether [`StoreThread::append`] would find room now. Also when the thread has ended, for nothing is kept then and
+    /// the caller has to hear of it.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.orders.is_closed() || self.orders.capacity() > 0
+    }
+
     /// Asks that a snapshot replace the records it contains, after all that was handed over before it.
     ///
     /// Success is not reported; a failure is, and is not tried again, since the next snapshot supersedes it.

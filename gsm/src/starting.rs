@@ -9,9 +9,7 @@ use std::collections::BTreeSet;
 
 use keytree::Join as TreeJoin;
 use member::Activation;
-use protocol::limits::{
-    LISTENING_INTERVALS, MAX_REVOCATIONS_A_PACKET, MEMBERS_ASKED, QUESTION_WAIT, SIGNATURE_CHECKS_PER_SECOND,
-};
+use protocol::limits::{LISTENING_INTERVALS, MEMBERS_ASKED, QUESTION_WAIT, SIGNATURE_CHECKS_PER_SECOND};
 use protocol::{
     Alarm, Answer, Budget, Commit, ConnId, Domain, Envelope, Epoch, Farewell, Inst, Instant, Join, Question,
     Reader, Rejected, Revocation, SenderId, StateId, SubgroupId, Term, Transmit,
@@ -31,6 +29,11 @@ use crate::transmitter::Transmitter;
 const QUESTIONS: u32 = 3;
 /// How often members are told where to register when nobody was kept.
 const FAREWELLS: u32 = 3;
+/// Signature checks that answers may cause at once: a start is asked about within [`QUESTION_WAIT`], has little else to do,
+/// and must not miss the answers of its members in a flood of forged ones.
+const ANSWER_CHECKS: u32 = 4 * SIGNATURE_CHECKS_PER_SECOND;
+/// What an answer costs of them: a forged one shows itself by its alarm, or by its first revocation.
+const CHECKS_AN_ANSWER: u32 = 2;
 /// The share of a question that everybody shall answer.
 const EVERYBODY: u16 = u16::MAX;
 
@@ -81,7 +84,7 @@ impl Starting {
             records_missing: false,
             shown: BTreeSet::new(),
             told: false,
-            answers: Budget::new(SIGNATURE_CHECKS_PER_SECOND, SIGNATURE_CHECKS_PER_SECOND),
+            answers: Budget::new(SIGNATURE_CHECKS_PER_SECOND, ANSWER_CHECKS),
             joins: Vec::new(),
         }
     }
@@ -220,8 +223,7 @@ impl Gsm {
         if reader.u64()? != nonce {
             return Err(Rejected::Stale);
         }
-        let checks = u32::try_from(1 + MAX_REVOCATIONS_A_PACKET).unwrap_or(u32::MAX);
-        if !starting.answers.take_many(now, checks) {
+        if !starting.answers.take_many(now, CHECKS_AN_ANSWER) {
             return Err(Rejected::OverBudget);
         }
         let manager = self.signer.0.public_key();

@@ -42,8 +42,10 @@ pub(crate) struct Search {
     asked: u32,
     pause: Duration,
     nonces: VecDeque<u64>,
-    /// A manager is there until this instant, as far as is known.
+    /// A manager that has proven itself over TLS is there until this instant, as far as is known.
     manager_until: Option<Instant>,
+    /// When a manager was first and last heard in this search.
+    heard: Option<(Instant, Instant)>,
     /// When members first and last said, in this search, that they hold a state.
     held: Option<(Instant, Instant)>,
 }
@@ -57,6 +59,7 @@ impl Search {
             pause: FIRST_PAUSE,
             nonces: VecDeque::new(),
             manager_until: None,
+            heard: None,
             held: None,
         }
     }
@@ -65,14 +68,15 @@ impl Search {
     /// place to lose by no hurry.
     pub(crate) fn start(&mut self, at: Instant, finds: u32) {
         if self.due.is_none() {
-            let manager_until = self.manager_until;
-            *self = Self { due: Some(at), finds, manager_until, ..Self::new() };
+            let Self { manager_until, heard, .. } = *self;
+            *self = Self { due: Some(at), finds, manager_until, heard, ..Self::new() };
         }
     }
 
     /// Ends the search: no answer is taken any more.
     pub(crate) fn stop(&mut self) {
         self.due = None;
+        self.heard = None;
         self.nonces.clear();
     }
 
@@ -112,6 +116,12 @@ impl Search {
     }
 
     /// A verified presence was heard.
+    pub(crate) fn on_presence(&mut self, now: Instant) {
+        let first = self.heard.map_or(now, |(first, _)| first);
+        self.heard = Some((first, now));
+    }
+
+    /// A manager spoke over TLS.
     pub(crate) fn on_manager(&mut self, now: Instant) {
         self.on_manager_until(now + MANAGER_STAYS);
     }
@@ -127,14 +137,15 @@ impl Search {
         self.held = Some((first, now));
     }
 
-    /// Whether somebody manages the group, or others hold a state of it: then nobody claims it. Answers of the latter
-    /// kind can be made of recordings, so they count no longer than the state itself could last.
+    /// Whether somebody manages the group, or others hold a state of it: then nobody claims it. Presences and answers of
+    /// members can be made of recordings, so they count no longer than the state itself could last.
     pub(crate) fn others_there(&self, now: Instant) -> bool {
-        let managed = self.manager_until.is_some_and(|until| now < until);
-        let held = self
-            .held
-            .is_some_and(|(first, last)| now < last + HELD_COUNTS && now < first + Timing::default().t_hard);
-        managed || held
+        let lasts = |sight: Option<(Instant, Instant)>, counts: Duration| {
+            sight.is_some_and(|(first, last)| now < last + counts && now < first + Timing::default().t_hard)
+        };
+        self.manager_until.is_some_and(|until| now < until)
+            || lasts(self.heard, MANAGER_STAYS)
+            || lasts(self.held, HELD_COUNTS)
     }
 }
 

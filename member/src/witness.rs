@@ -1,21 +1,25 @@
 //! What a member says for its manager while that is silent: to newcomers that a state is held, and to the manager that
 //! comes back what it last said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use protocol::discovery::{Find, Held};
 use protocol::limits::{MAX_REVOCATIONS_A_PACKET, REPLIES_PER_SECOND, REPLY_DELAY};
-use protocol::{Answer, Budget, Domain, Instant, Question, Rejected, SignedRevocation, Transmit};
+use protocol::{Answer, Budget, Domain, Inst, Instant, Question, Rejected, SignedRevocation, Transmit};
 use rand_core::CryptoRng;
 
 use crate::registration::jitter;
 
 /// The longest random wait before a question is answered, so that those asked do not all speak at once.
 const ANSWER_DELAY: Duration = Duration::from_millis(100);
-/// Between two answers to questions: a manager asks three times, and who recorded its question gains nothing.
-const ANSWER_REST: Duration = Duration::from_millis(500);
+/// Starts whose question was answered and is not answered again: a manager asks three times, and who recorded its
+/// question gains nothing.
+const MAX_ANSWERED: usize = 64;
+/// Questions of different starts answered a second, and at once. Recorded ones of earlier starts are answered once each,
+/// so they do not keep the one that matters from its answer (attack A35).
+const ANSWERS: (u32, u32) = (2, 8);
 /// Datagrams of one answer.
 const MAX_ANSWER: usize = 32;
 /// Revocations in all of them.
@@ -35,7 +39,8 @@ pub(crate) struct Witness {
     waiting: Vec<(Instant, Transmit)>,
     replies: Budget,
     sources: BTreeMap<IpAddr, Budget>,
-    answered: Option<Instant>,
+    answered: VecDeque<Inst>,
+    answers: Budget,
 }
 
 impl Witness {
@@ -44,7 +49,8 @@ impl Witness {
             waiting: Vec::new(),
             replies: Budget::new(REPLIES_PER_SECOND, REPLIES_PER_SECOND),
             sources: BTreeMap::new(),
-            answered: None,
+            answered: VecDeque::new(),
+            answers: Budget::new(ANSWERS.0, ANSWERS.1),
         }
     }
 
@@ -71,9 +77,10 @@ impl Witness {
         Ok(())
     }
 
-    /// Whether a question may be answered at `now`, before its signature is looked at.
-    pub(crate) fn may_answer(&self, now: Instant) -> bool {
-        self.answered.is_none_or(|at| now >= at + ANSWER_REST)
+    /// Whether that start's question is still to be answered. Asked before the question's signature is looked at, so that a
+    /// recorded one costs nothing.
+    pub(crate) fn may_answer(&self, asker: Inst) -> bool {
+        !self.answered.contains(&asker)
     }
 
     /// The own manager asks what it last said. It gets `alarm`, and the revocations in as many datagrams as it takes.
@@ -84,11 +91,17 @@ impl Witness {
         domain: &Domain,
         (alarm, revocations): (&[u8], &[SignedRevocation]),
         rng: &mut dyn CryptoRng,
-    ) {
-        self.answered = Some(now);
+    ) -> Result<(), Rejected> {
+        if !self.answers.take(now) {
+            return Err(Rejected::OverBudget);
+        }
+        self.answered.push_back(question.inst);
+        if self.answered.len() > MAX_ANSWERED {
+            self.answered.pop_front();
+        }
         let asked = question.share == u16::MAX || rng.next_u64() % 65_536 < u64::from(question.share);
         if !asked {
-            return;
+            return Ok(());
         }
         let at = now + jitter(rng, ANSWER_DELAY);
         // One datagram even without revocations: the alarm is what matters most.
@@ -98,6 +111,7 @@ impl Witness {
             let bytes = Answer::encode(domain, question.nonce, alarm, page);
             self.waiting.push((at, Transmit::Unicast { to: question.answer_to, bytes }));
         }
+        Ok(())
     }
 
     pub(crate) fn due(&self) -> Option<Instant> {

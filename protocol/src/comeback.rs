@@ -53,6 +53,13 @@ pub struct Farewell {
 }
 
 impl Question {
+    /// The start that claims to ask. Nothing is proven: it only says which question is not worth a signature check.
+    pub fn asker(datagram: &[u8]) -> Result<Inst, Rejected> {
+        let mut reader = Reader::new(datagram);
+        reader.take(Envelope::LEN)?;
+        Ok(Inst(reader.u64()?))
+    }
+
     /// The datagram, signed.
     pub fn encode(&self, domain: &Domain, signer: &dyn Signer) -> Vec<u8> {
         let mut writer = Envelope::begin(DatagramKind::Question, domain);

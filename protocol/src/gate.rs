@@ -167,7 +167,7 @@ impl Gate {
     }
 
     /// Verifies a starting manager's question. That it is asked once and not again by whoever recorded it is for the
-    /// caller to see to: a member answers seldom, and only while its manager is silent.
+    /// caller to see to: a member answers each start once, and only while its manager is silent.
     pub fn question(
         &mut self,
         now: Instant,

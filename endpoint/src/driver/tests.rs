@@ -1,7 +1,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use crypto::Roles;
+use storage::{Loaded, MemoryStore, Snapshot, Store, StoreError, StoreKind};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::*;
@@ -124,4 +127,112 @@ async fn every_lane_reaches_the_machine_as_what_it_is_and_a_burst_loses_nothing(
     assert!(matches!(host.acceptor(group), Acceptor::Machine(_)), "acceptance follows the machine");
     node.stop().await;
     assert!(matches!(host.acceptor(group), Acceptor::Unknown));
+}
+
+/// Records what it is told to, and tells what the store reports: `None` for a failure.
+#[derive(Default)]
+struct Clerk {
+    recorded: u64,
+    records: VecDeque<protocol::Record>,
+    reports: VecDeque<Option<u64>>,
+}
+
+impl Clerk {
+    fn record(&mut self, count: usize) {
+        for _ in 0..count {
+            self.recorded += 1;
+            self.records.push_back(protocol::Record { commit: Commit(self.recorded), bytes: vec![1] });
+        }
+    }
+}
+
+impl Machine for Clerk {
+    type Event = Option<u64>;
+
+    fn handle_input(&mut self, _: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        match input {
+            Input::Stored { upto } => self.reports.push_back(Some(upto.0)),
+            Input::StoreFailed => self.reports.push_back(None),
+            _ => return Err(Rejected::NotForUs),
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, _: Instant) {}
+
+    fn poll_record(&mut self) -> Option<protocol::Record> {
+        self.records.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<Self::Event> {
+        self.reports.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl Driven for Clerk {
+    fn effect(_: &Self::Event) -> Effect<'_> {
+        Effect::None
+    }
+}
+
+/// A store that is in no hurry: an append begins, and waits for a permit.
+struct SlowStore {
+    inner: MemoryStore,
+    begun: mpsc::UnboundedSender<()>,
+    permits: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Store for SlowStore {
+    async fn append(&mut self, records: &[storage::Record]) -> Result<(), StoreError> {
+        let _ = self.begun.send(());
+        self.permits.acquire().await.unwrap().forget();
+        self.inner.append(records).await
+    }
+
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load().await
+    }
+
+    async fn compact(&mut self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.inner.compact(snapshot).await
+    }
+
+    fn describe(&self) -> StoreKind {
+        self.inner.describe()
+    }
+}
+
+/// A long list of revocations taken over at once is more than the queue of a store that is busy holds.
+#[tokio::test]
+async fn records_beyond_the_room_in_the_queue_wait_and_none_is_left_out() {
+    const COUNT: usize = 10_000;
+    let threads = Threads::start().unwrap();
+    let host = host(&threads).await;
+    let (group, seat) = host.seat("clerk").unwrap();
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let permits = Arc::new(Semaphore::new(0));
+    let store = SlowStore { inner: MemoryStore::new(), begun, permits: Arc::clone(&permits) };
+    let store = Some(StoreThread::start(Box::new(store)).unwrap());
+    let Begun { node, mut events, .. } = Node::start(&host, Setup { group, seat, store }, Clerk::default());
+    node.machine.call(|clerk, _| clerk.record(1)).await.unwrap();
+    timeout(DEADLINE, begins.recv()).await.unwrap().unwrap();
+    node.machine.call(|clerk, _| clerk.record(COUNT)).await.unwrap();
+    // One more turn of the driver has handed over what there is room for.
+    node.machine.call(|_, _| ()).await.unwrap();
+    permits.add_permits(COUNT);
+    let mut upto = 0;
+    while upto <= COUNT as u64 {
+        let report = timeout(DEADLINE, events.recv()).await.unwrap().unwrap();
+        upto = report.expect("the store never failed");
+    }
+    node.stop().await;
 }

@@ -328,6 +328,28 @@ fn forged_answers_change_nothing() {
     assert_eq!(manager.unicast(address(1), &honest), Err(Rejected::NotForUs));
 }
 
+/// Attack A35: the one answer that matters comes behind a burst of forged ones.
+#[test]
+fn a_flood_of_forged_answers_does_not_hide_that_the_journal_is_an_old_one() {
+    let mut manager = Manager::start();
+    let mut members = followers(&mut manager, &["a", "b"]);
+    let old = manager.journal.clone();
+    manager.evict("b");
+    hear(&mut members, &manager);
+    let mut manager = Manager::resume(manager.now, old, false);
+    manager.advance(Duration::from_millis(510));
+    let question = members[0].question(&manager).unwrap();
+    let honest = members[0].answers(&question).pop().unwrap();
+    for number in 0..900_u32 {
+        let mut forged = honest.clone();
+        forged[100..104].copy_from_slice(&number.to_be_bytes());
+        assert!(manager.unicast(address(66), &forged).is_err());
+    }
+    manager.unicast(address(1), &honest).unwrap();
+    manager.advance(START);
+    assert!(rolled_back(&manager).is_some());
+}
+
 /// A process that was not dead after all, or a copy of the state on another host.
 #[test]
 fn the_older_of_two_starts_gives_up_and_stays_silent_while_it_hears_the_newer() {

@@ -286,9 +286,11 @@ impl Member {
         if self.membership.is_some() {
             self.on_presence_as_member(now, &presence);
         } else if self.aim == Some(Aim::Join) {
-            self.search.on_manager(now);
+            self.search.on_presence(now);
             self.prove_all(&presence);
-            self.stop_standing();
+            if self.search.others_there(now) {
+                self.stop_standing();
+            }
         }
         Ok(())
     }

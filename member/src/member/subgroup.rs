@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use protocol::{
-    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Rejected, ToManager, ToMember, Transmit,
+    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Question, Rejected, ToManager, ToMember,
+    Transmit,
 };
 
 use super::{Aim, Member, Timer};
@@ -133,20 +134,20 @@ impl Member {
         self.cancel(Aim::Afresh);
     }
 
-    /// The manager comes back and asks what it said last. Answered only while no alarm is heard, and seldom, so that a
-    /// recorded question makes nobody speak.
+    /// The manager comes back and asks what it said last. Answered only while no alarm is heard, and once for each start,
+    /// so that a recorded question makes nobody speak and takes nothing from the one asked now.
     fn on_question(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
         let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
         let quiet = self.last_alarm + membership.grant().timing.alarm_interval * QUIET_INTERVALS;
-        if now < quiet || !self.witness.may_answer(now) || membership.newest_alarm().is_none() {
+        let asker = Question::asker(bytes)?;
+        if now < quiet || !self.witness.may_answer(asker) || membership.newest_alarm().is_none() {
             return Err(Rejected::NotForUs);
         }
         let question = membership.on_question(now, from.ip(), bytes)?;
         let (grant, alarm) = (membership.grant(), membership.newest_alarm().unwrap_or_default());
         let revocations = self.revocations.newest(&grant.manager, MAX_ANSWERED_REVOCATIONS);
         let rng = &mut *self.rng.0;
-        self.witness.on_question(now, &question, &grant.domain, (alarm, &revocations), rng);
-        Ok(())
+        self.witness.on_question(now, &question, &grant.domain, (alarm, &revocations), rng)
     }
 
     pub(super) fn on_cut(&mut self, now: Instant) {

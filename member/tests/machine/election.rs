@@ -338,3 +338,23 @@ fn candidates_that_say_nothing_delay_a_claim_by_three_seconds_at_most() {
     let took = node.now.saturating_since(begun);
     assert!(took < Duration::from_millis(4_500), "{took:?}");
 }
+
+/// Attack A26: the presences of a manager that is gone, recorded for a day, must not keep the group without one.
+#[test]
+fn recorded_presences_hold_an_election_up_no_longer_than_the_keys_of_their_subgroup_last() {
+    let mut node = standing(OWN, 5, 31);
+    let mut gone = Manager::of(7, 7);
+    let began = node.now;
+    while !is_elected(&node) && node.now < began + Duration::from_secs(900) {
+        let _ = node.discovery(&presence(holder(2), &mut gone, &[holder(2).registrar()]));
+        let open: Vec<_> = node.asked().into_iter().map(|(_, conn, _)| conn).collect();
+        for conn in open {
+            let why = protocol::CloseReason::Unreachable("nobody is there".into());
+            let _ = node.input(Input::Closed { conn, why });
+        }
+        node.sent.retain(|(_, transmit)| !matches!(transmit, Transmit::Open { .. }));
+        node.pass(Duration::from_secs(2));
+    }
+    let took = node.now.saturating_since(began);
+    assert!((600..640).contains(&took.as_secs()), "{took:?}");
+}
