@@ -26,9 +26,9 @@ use crate::support::{conclave, within};
 const PACE: Duration = Duration::from_millis(40);
 /// With fewer members there are only joins, with more there are none.
 const FEWEST: usize = 6;
-const MOST: usize = 16;
+const MOST: usize = 24;
 /// Nodes that are on their way in or out at the same time.
-const BUSY: usize = 10;
+const BUSY: usize = 16;
 
 /// The churn, until it is finished.
 pub(crate) struct Churn {
@@ -215,5 +215,9 @@ impl Ground {
 /// Nobody listens while the manager is down, who asks as it goes down hears no answer, and one that has just started takes
 /// nobody yet: the node goes on asking.
 const fn passing(error: &JoinError) -> bool {
-    matches!(error, JoinError::Unreachable { .. } | JoinError::Refused { why: Refusal::NotManager, .. })
+    match error {
+        JoinError::Unreachable { .. } => true,
+        JoinError::Refused { why, .. } => !why.is_final(),
+        _ => false,
+    }
 }

@@ -191,12 +191,17 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Waits for an event in the log, and returns its fields. Each event is found once, in their order.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
+        self.event_among(&[name]).await
+    }
+
+    /// The same with several events, whichever comes first.
+    pub(crate) async fn event_among(&mut self, names: &[&str]) -> Value {
         loop {
             let line = within(self.events.recv()).await;
-            let line = line.unwrap_or_else(|| panic!("no {name} before the end: {:#?}", self.log));
-            let fields: Value = serde_json::from_str(&line).unwrap();
+            let line = line.unwrap_or_else(|| panic!("none of {names:?} before the end: {:#?}", self.log));
+            let fields: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             self.log.push(line);
-            if fields["message"] == name {
+            if fields["message"].as_str().is_some_and(|name| names.contains(&name)) {
                 return fields;
             }
         }
