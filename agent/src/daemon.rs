@@ -125,8 +125,9 @@ async fn serve(threads: &Threads, config: Config, end_with_stdin: bool) -> Resul
 
 impl Attendant {
     fn begin(started: Started) -> Self {
-        let Started { facts, handle, owner, events } = started;
-        let (messages, record) = (broadcast::channel(MAX_BEHIND).0, Mutex::new(Record::of(&facts.name)));
+        let Started { facts, unresolved, handle, owner, events } = started;
+        let record = Mutex::new(Record::of(&facts.name, unresolved));
+        let messages = broadcast::channel(MAX_BEHIND).0;
         let group = Arc::new(RunningGroup { facts, node: handle, messages, record });
         Self { group, owner, events }
     }
@@ -137,10 +138,12 @@ impl Attendant {
         let node_ended = CancellationToken::new();
         let observed = observer::run(daemon, Arc::clone(&group), events, node_ended.clone());
         let observer = tokio::spawn(observed);
+        let resolving = tokio::spawn(node::resolve_rest(Arc::clone(&group)));
         tokio::select! {
             () = stopping.cancelled() => {}
             () = node::pump(&mut owner, &group) => {}
         }
+        resolving.abort();
         let joined = group.record().standing == Standing::Joined;
         node::stop(owner, joined).await;
         // The observer takes what is left first, so the last events are logged and told before the streams end.

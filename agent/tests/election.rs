@@ -62,12 +62,12 @@ impl Round {
         let member = self.members.get_mut(&node);
         match fields["message"].as_str().unwrap_or_default() {
             "daemon.ready" => drop(self.ready.insert(node, at)),
-            "mode.manager" => {
+            "role.manager" => {
                 self.members.remove(&node);
                 self.managers.insert(node, true);
                 self.since = at;
             }
-            "mode.member" => {
+            "role.member" => {
                 self.managers.insert(node, false);
                 self.since = at;
             }

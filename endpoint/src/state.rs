@@ -62,7 +62,7 @@ pub(crate) struct OpenState {
 
 impl State {
     /// Opens it for one group. What can be wrong with it is an error only where nothing can be known of the past; the
-    /// rest is in the past's health, and said in the log.
+    /// rest is in the past's health.
     pub(crate) async fn open(self, group: GroupId, name: &str) -> Result<OpenState, StartError> {
         match self {
             Self::Memory => Self::open_engine(Box::new(MemoryStore::new()), name).await,
@@ -109,7 +109,8 @@ impl OpenState {
     ) -> Self {
         let kind = store.describe();
         let past = Past::read(loaded);
-        past.tell(name);
+        // What to make of it is for whoever asks for the facts.
+        tracing::debug!(group = name, health = %past.health, "the store is open");
         let facts = StoreFacts { kind, directory, health: past.health.clone() };
         Self { store, signer, past, facts }
     }
@@ -140,19 +141,5 @@ impl Past {
             }
         };
         Self { remembered, journal: Journal { last: Commit(next - 1) }, health }
-    }
-
-    /// Says in the log what an operator has to know.
-    fn tell(&self, group: &str) {
-        let health = &self.health;
-        match health {
-            Health::Fresh | Health::Whole => tracing::debug!(group, %health, "store.opened"),
-            Health::Behind { .. } => {
-                tracing::error!(group, %health, "store.behind: all members have to register again");
-            }
-            Health::Damaged { .. } => {
-                tracing::error!(group, %health, "store.damaged: all members have to register again");
-            }
-        }
     }
 }

@@ -167,6 +167,18 @@ impl Participant {
         self.gsm_mut()?.compaction()
     }
 
+    /// See [`Member::learn_registrars`]. A manager has no use for them until it is a member.
+    pub fn learn_registrars(&mut self, registrars: &[SocketAddr]) {
+        match &mut self.inner {
+            Inner::Member(member) => member.learn_registrars(registrars),
+            Inner::Manager(_) | Inner::Neither => {}
+        }
+        let own = &mut self.config.member.registrars;
+        own.extend(
+            registrars.iter().filter(|registrar| !own.contains(registrar)).copied().collect::<Vec<_>>(),
+        );
+    }
+
     /// The application wants out: a member asks its manager to take it out, or ends its search. A manager stays, for its
     /// members keep their keys when it stops; but it does not join another one's subgroup any more.
     pub fn leave(&mut self, now: Instant) {

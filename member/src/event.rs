@@ -44,6 +44,8 @@ pub enum MemberEvent {
     /// No alarm came for the configured silence. The member keeps its keys, goes on sending and receiving, and looks
     /// around; see [`Ending::Orphaned`].
     ManagerSilent,
+    /// The manager that was silent is heard again.
+    ManagerBack,
     /// The manager was started again and signed a state of its new term: the member follows it without registering
     /// again.
     ManagerRestarted {

@@ -221,6 +221,19 @@ impl Member {
         }
     }
 
+    /// Learns of registrars that the operator configured by names which had no address before. They are tried after those
+    /// known already, in this search or the next.
+    pub fn learn_registrars(&mut self, registrars: &[SocketAddr]) {
+        for registrar in registrars {
+            if !self.config.registrars.contains(registrar) {
+                self.config.registrars.push(*registrar);
+            }
+        }
+        if self.aim.is_some() {
+            self.candidates.configure(&self.config.registrars);
+        }
+    }
+
     /// Begins to look for a manager. Called once by the application; more calls change nothing.
     pub fn join(&mut self, now: Instant) {
         if self.membership.is_none() && self.aim.is_none() {

@@ -153,6 +153,8 @@ pub(crate) struct ManagerStatus {
     pub(crate) registrar: String,
     /// Registrations, its own node's included.
     pub(crate) members: u64,
+    /// Members it kept when it came back; absent if it did not come back.
+    pub(crate) members_kept: Option<u64>,
     /// Joins and leaves that wait for the next key update.
     pub(crate) pending: u64,
     /// Until it is cut; absent when nothing waits.

@@ -33,6 +33,10 @@ fn manager_status(daemon: &Daemon, group: &RunningGroup, manager: &GsmStatus, st
     if let Health::Behind { .. } | Health::Damaged { .. } = &group.facts.store.health {
         status.problems.push(format!("the store was found {}", group.facts.store.health));
     }
+    if group.record().other_start {
+        let text = "another process manages with this node's key and journal: this one stays silent";
+        status.problems.push(text.to_owned());
+    }
     if manager.read_only {
         status.problems.push("the store failed: nobody is admitted until it works again".to_owned());
     }
@@ -50,6 +54,7 @@ fn manager_part(daemon: &Daemon, group: &RunningGroup, asked: &GsmStatus) -> Man
         pending: asked.pending as u64,
         next_rekey_seconds: asked.next_rekey.map(|left| left.as_secs_f64()),
         rekey_interval_seconds: asked.rekey_interval.as_secs_f64(),
+        members_kept: record.resumed,
         rekeys: record.rekeys,
         last_rekey_seconds_ago: record.last_rekey.map(|at| Clock.now().saturating_since(at).as_secs_f64()),
         store: group.node.store().map(|store| store.kind.to_string()).unwrap_or_default(),
@@ -95,6 +100,10 @@ fn member_status(group: &RunningGroup, asked: &GroupStatus, status: &mut Status)
             let why = record.reason.as_deref().unwrap_or("no manager has answered yet");
             status.problems.push(format!("not in the group: {why}"));
         }
+    }
+    if !record.unresolved.is_empty() && record.standing != Standing::Joined {
+        let names = record.unresolved.join(", ");
+        status.problems.push(format!("no address for {names} of gsm; it is asked for again"));
     }
     let place = record.place.as_ref();
     status.subgroup = place.map(|place| place.subgroup.to_string());

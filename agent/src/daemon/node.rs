@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave::{
     Credentials, Group, GroupHandle, GroupOptions, Host, HostOptions, Interface, ManagerSettings, Part,
@@ -14,6 +15,9 @@ use tokio::sync::broadcast;
 use super::RunningGroup;
 use crate::config::{Config, CredentialFiles, GroupConfig, Role};
 use crate::failure::Failure;
+
+/// How long a name of a manager that has no address is left alone.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What was settled about a group when the daemon started.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct StoreFacts {
 /// A node that runs.
 pub(super) struct Started {
     pub(super) facts: Facts,
+    /// Names of `gsm` that have no address yet.
+    pub(super) unresolved: Vec<String>,
     pub(super) handle: GroupHandle,
     /// Whoever has it receives its messages and ends it.
     pub(super) owner: Group,
@@ -56,9 +62,17 @@ pub(super) async fn start(
     group: GroupConfig,
     directories: (&Path, &Path),
 ) -> Result<Started, Failure> {
+    let roles = host.certificate().roles;
+    if group.role == Role::Auto && roles.manager && !roles.member {
+        let (group, identity) = (&group.name, host.identity());
+        return Err(Failure::Failed(format!(
+            "group {group:?}: the certificate of {identity} has the role manager and not the role member: with \
+             role = \"auto\" it needs both; or write role = \"manager\""
+        )));
+    }
     let (name, id) = (group.name.clone(), host.group_id(&group.name).to_string());
     let (role, gsm) = (group.role, group.gsm.clone());
-    let options = options(group, directories).await?;
+    let (options, unresolved) = options(group, directories).await;
     let because = |error| Failure::Failed(format!("group {name:?}: {error}"));
     let mut owner = Group::start(host, options).await.map_err(because)?;
     let (handle, events) = (owner.handle(), owner.events_from_start());
@@ -68,7 +82,7 @@ pub(super) async fn start(
         health: store.health.clone(),
     });
     let store = store.unwrap_or(StoreFacts { survives_restart: false, path: None, health: Health::Fresh });
-    Ok(Started { facts: Facts { name, id, role, gsm, store }, handle, owner, events })
+    Ok(Started { facts: Facts { name, id, role, gsm, store }, unresolved, handle, owner, events })
 }
 
 /// Opens what the groups of this process share.
@@ -105,8 +119,8 @@ pub(super) async fn stop(node: Group, joined: bool) {
     }
 }
 
-async fn options(group: GroupConfig, (state, keys): (&Path, &Path)) -> Result<GroupOptions, Failure> {
-    let gsm = resolve(&group).await?;
+async fn options(group: GroupConfig, (state, keys): (&Path, &Path)) -> (GroupOptions, Vec<String>) {
+    let (gsm, unresolved) = resolve(&group.name, &group.gsm).await;
     let part = match group.role {
         Role::Auto => Part::Auto,
         Role::Member => Part::Member,
@@ -125,27 +139,39 @@ async fn options(group: GroupConfig, (state, keys): (&Path, &Path)) -> Result<Gr
         merges: group.merge,
     };
     let state = State::Directory { data: state.to_owned(), keys: keys.to_owned() };
-    Ok(GroupOptions { name: group.name, part, gsm, settings, state })
+    (GroupOptions { name: group.name, part, gsm, settings, state }, unresolved)
 }
 
-/// The addresses of the registrars, in order. A name that does not resolve is skipped with a warning unless it was the
-/// last hope.
-async fn resolve(group: &GroupConfig) -> Result<Vec<SocketAddr>, Failure> {
-    let mut addresses = Vec::new();
-    let mut failures = Vec::new();
-    for name in &group.gsm {
-        match tokio::net::lookup_host(name).await {
-            Ok(found) => addresses.extend(found.filter(SocketAddr::is_ipv4)),
-            Err(error) => {
-                tracing::warn!(target: "conclave", group = %group.name, %name, %error, "registrar.unresolved");
-                failures.push(format!("{name}: {error}"));
-            }
+/// The addresses of these registrars, in order, and the names that have none.
+async fn resolve(group: &str, names: &[String]) -> (Vec<SocketAddr>, Vec<String>) {
+    let (mut addresses, mut unresolved) = (Vec::new(), Vec::new());
+    for name in names {
+        let found = tokio::net::lookup_host(name).await;
+        let error = found.as_ref().err().map_or_else(|| "no IPv4 address".to_owned(), ToString::to_string);
+        let before = addresses.len();
+        addresses.extend(found.into_iter().flatten().filter(SocketAddr::is_ipv4));
+        if addresses.len() == before {
+            tracing::warn!(target: "conclave", %group, %name, %error, "registrar.unresolved");
+            unresolved.push(name.clone());
         }
     }
-    if addresses.is_empty() && !group.gsm.is_empty() {
-        let why = if failures.is_empty() { "no IPv4 address".to_owned() } else { failures.join("; ") };
-        let text = format!("group {:?}: cannot resolve any manager of gsm: {why}", group.name);
-        return Err(Failure::Failed(text));
+    (addresses, unresolved)
+}
+
+/// Tries names that had no address again and again until each has one, and hands the addresses to the node: name
+/// service may come up after the node. Meanwhile the node looks around by multicast. Returns when none is left.
+pub(super) async fn resolve_rest(group: Arc<RunningGroup>) {
+    loop {
+        let names = group.record().unresolved.clone();
+        if names.is_empty() {
+            return;
+        }
+        tokio::time::sleep(RESOLVE_AGAIN).await;
+        let (addresses, unresolved) = resolve(&group.facts.name, &names).await;
+        let learned = group.node.machine().call(move |node, _| node.learn_registrars(&addresses));
+        if learned.await.is_err() {
+            return;
+        }
+        group.record().unresolved = unresolved;
     }
-    Ok(addresses)
 }

@@ -1,13 +1,15 @@
 //! Follows the node's events: logs them, tells them, and adds them up for `status`.
 
+mod manager;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conclave::{Clock, Mode, ParticipantEvent};
-use gsm::{Departure, GsmEvent};
 use member::{Ending, MemberEvent, Move, Place};
 use protocol::{Instant, Refusal};
 use serde::{Deserialize, Serialize};
+use storage::Health;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,12 @@ pub(crate) struct Record {
     pub(crate) reason: Option<String>,
     /// Why it looks for another manager while it still holds the keys of one.
     pub(crate) moving: Option<Move>,
+    /// Names of configured managers that could not be resolved yet.
+    pub(crate) unresolved: Vec<String>,
+    /// Members that the manager kept when it came back.
+    pub(crate) resumed: Option<u64>,
+    /// Another start of this manager is at work.
+    pub(crate) other_start: bool,
     /// When it was noticed that the manager is silent; of no meaning once it is not.
     pub(crate) silent_since: Option<Instant>,
     /// Key updates sent, and when the last one was.
@@ -63,6 +71,10 @@ pub(super) async fn run(
     mut events: broadcast::Receiver<ParticipantEvent>,
     ended: CancellationToken,
 ) {
+    let found = group.record().found(&group.facts.store.health);
+    if let Some(happening) = found {
+        let _ = daemon.happenings.send(Arc::new(happening));
+    }
     loop {
         let event = tokio::select! {
             biased;
@@ -85,8 +97,23 @@ pub(super) async fn run(
 
 impl Record {
     /// Nothing has happened yet in the group of this name.
-    pub(super) fn of(group: &str) -> Self {
-        Self { group: group.to_owned(), ..Self::default() }
+    pub(super) fn of(group: &str, unresolved: Vec<String>) -> Self {
+        Self { group: group.to_owned(), unresolved, ..Self::default() }
+    }
+
+    /// What the node found where it keeps its state, if that is not as it must be.
+    fn found(&self, health: &Health) -> Option<Happening> {
+        let text = "nobody is kept: all members register again, and who was evicted stays out";
+        let found = health.to_string();
+        Some(match health {
+            Health::Fresh | Health::Whole => return None,
+            Health::Behind { .. } => {
+                happened!(error, &self.group, "store.behind", found = found, text = text)
+            }
+            Health::Damaged { .. } => {
+                happened!(error, &self.group, "store.damaged", found = found, text = text)
+            }
+        })
     }
 
     fn on_event(&mut self, event: ParticipantEvent) -> Option<Happening> {
@@ -96,157 +123,16 @@ impl Record {
             ParticipantEvent::Became(Mode::Manager) => {
                 // Nothing of what it was as a member holds any more.
                 (self.standing, self.moving, self.silent_since) = (Standing::Searching, None, None);
-                Some(happened!(info, &self.group, "mode.manager"))
+                self.reason = None;
+                Some(happened!(info, &self.group, "role.manager"))
             }
-            ParticipantEvent::Became(Mode::Member) => Some(happened!(info, &self.group, "mode.member")),
+            ParticipantEvent::Became(Mode::Member) => {
+                (self.resumed, self.other_start) = (None, false);
+                Some(happened!(info, &self.group, "role.member"))
+            }
             ParticipantEvent::Place(place) => {
                 self.place = Some(place);
                 None
-            }
-        }
-    }
-
-    fn on_manager(&mut self, event: GsmEvent) -> Option<Happening> {
-        Some(match event {
-            GsmEvent::Admitted { identity, reg_no, sender } => {
-                self.admitted += 1;
-                happened!(
-                    info,
-                    &self.group,
-                    "member.admitted",
-                    identity = identity,
-                    leaf = reg_no.0,
-                    sender = sender.to_string()
-                )
-            }
-            GsmEvent::Refused { identity, address, why } => {
-                *self.refused.entry(refusal_word(why)).or_default() += 1;
-                let (word, text) = (refusal_word(why), why.to_string());
-                happened!(
-                    warn,
-                    &self.group,
-                    "join.refused",
-                    identity = identity,
-                    address = address,
-                    reason = word,
-                    text = text
-                )
-            }
-            GsmEvent::Departed { identity, sender, why } => {
-                *self.departed.entry(departure_word(why)).or_default() += 1;
-                self.on_departed(identity, &sender.to_string(), why)
-            }
-            GsmEvent::Rekeyed(summary) => {
-                self.rekeys += 1;
-                self.last_rekey = Some(Clock.now());
-                happened!(
-                    info,
-                    &self.group,
-                    "group.rekeyed",
-                    term = summary.state.term.0,
-                    epoch = summary.state.epoch.0,
-                    hard = summary.hard,
-                    joins = summary.joins,
-                    leaves = summary.leaves,
-                    entries = summary.entries,
-                    packets = summary.packets,
-                    bytes = summary.bytes,
-                )
-            }
-            GsmEvent::KeyRing(_) => return None,
-            other => self.on_past(other)?,
-        })
-    }
-
-    /// What a manager says of its store, and of what was before it started.
-    fn on_past(&self, event: GsmEvent) -> Option<Happening> {
-        Some(match event {
-            GsmEvent::ReadOnly => happened!(error, &self.group, "store.read_only"),
-            GsmEvent::Writable => happened!(info, &self.group, "store.writable"),
-            GsmEvent::Resumed { members, term } => {
-                happened!(info, &self.group, "manager.resumed", members = members, term = term.0)
-            }
-            GsmEvent::StartedOver { members } => {
-                happened!(warn, &self.group, "manager.started_over", members = members)
-            }
-            GsmEvent::RolledBack { held, seen, revocations } => happened!(
-                error,
-                &self.group,
-                "group.rolled_back",
-                held = held.map(|state| state.to_string()).unwrap_or_default(),
-                seen = seen.map(|state| state.to_string()).unwrap_or_default(),
-                revocations = revocations,
-            ),
-            GsmEvent::OtherStart { state } => {
-                happened!(error, &self.group, "manager.other_start", state = state.to_string())
-            }
-            GsmEvent::Revoked { .. } => happened!(info, &self.group, "member.revoked"),
-            GsmEvent::OtherManager { .. }
-            | GsmEvent::NotMerged { .. }
-            | GsmEvent::TookOver { .. }
-            | GsmEvent::SteppedDown { .. } => return self.on_merging(event),
-            GsmEvent::KeyRing(_)
-            | GsmEvent::Admitted { .. }
-            | GsmEvent::Refused { .. }
-            | GsmEvent::Departed { .. }
-            | GsmEvent::Rekeyed(_) => return None,
-        })
-    }
-
-    /// What happened between this manager and another one of the group.
-    fn on_merging(&self, event: GsmEvent) -> Option<Happening> {
-        Some(match event {
-            GsmEvent::OtherManager { identity, subgroup, merges } => happened!(
-                warn,
-                &self.group,
-                "manager.other",
-                identity = identity,
-                subgroup = subgroup.to_string(),
-                merges = merges
-            ),
-            GsmEvent::NotMerged { identity, why } => {
-                happened!(
-                    warn,
-                    &self.group,
-                    "manager.not_merged",
-                    identity = identity,
-                    reason = why.to_string()
-                )
-            }
-            GsmEvent::TookOver { identity, subgroup } => {
-                happened!(
-                    info,
-                    &self.group,
-                    "manager.took_over",
-                    identity = identity,
-                    subgroup = subgroup.to_string()
-                )
-            }
-            GsmEvent::SteppedDown { to, identity, subgroup } => happened!(
-                info,
-                &self.group,
-                "manager.stepped_down",
-                identity = identity,
-                registrar = to,
-                subgroup = subgroup.to_string()
-            ),
-            _ => return None,
-        })
-    }
-
-    fn on_departed(&self, identity: String, sender: &str, why: Departure) -> Happening {
-        match why {
-            Departure::Left => {
-                happened!(info, &self.group, "member.left", identity = identity, sender = sender)
-            }
-            Departure::Silent => {
-                happened!(info, &self.group, "member.silent", identity = identity, sender = sender)
-            }
-            Departure::Replaced => {
-                happened!(info, &self.group, "member.replaced", identity = identity, sender = sender)
-            }
-            Departure::Evicted => {
-                happened!(info, &self.group, "member.evicted", identity = identity, sender = sender)
             }
         }
     }
@@ -292,7 +178,12 @@ impl Record {
             }
             MemberEvent::ManagerSilent => {
                 self.silent_since = Some(Clock.now());
-                happened!(warn, &self.group, "manager.silent")
+                let text = "no sign of life from the manager: this node keeps its keys, sends and receives, and looks";
+                happened!(warn, &self.group, "manager.silent", text = text)
+            }
+            MemberEvent::ManagerBack => {
+                self.silent_since = None;
+                happened!(info, &self.group, "manager.back")
             }
             MemberEvent::ManagerRestarted { state } => {
                 self.silent_since = None;
@@ -307,10 +198,12 @@ impl Record {
                 happened!(info, &self.group, "election.standing")
             }
             MemberEvent::Elected => happened!(info, &self.group, "manager.elected"),
+            MemberEvent::Ended(Ending::Orphaned) => {
+                self.ended(Ending::Orphaned);
+                let text = "no manager was heard for give_up_after: this node gave up its keys, and searches";
+                happened!(error, &self.group, "member.orphaned", text = text)
+            }
             MemberEvent::Ended(how) => {
-                self.standing = Standing::Out;
-                self.place = None;
-                self.moving = None;
                 happened!(info, &self.group, "membership.ended", how = self.ended(how))
             }
             MemberEvent::KeyRing(_) => return None,
@@ -339,6 +232,8 @@ impl Record {
     }
 
     fn ended(&mut self, how: Ending) -> &'static str {
+        self.standing = if how == Ending::Orphaned { Standing::Searching } else { Standing::Out };
+        (self.place, self.moving) = (None, None);
         let (word, text) = match how {
             Ending::Left => ("left", "it left"),
             Ending::LeftUnheard => ("left_unheard", "it left, and no manager answered"),
@@ -371,15 +266,5 @@ const fn refusal_word(why: Refusal) -> &'static str {
         Refusal::ReadOnly => "read_only",
         Refusal::NotConfirmed => "not_confirmed",
         Refusal::NotManager => "not_manager",
-    }
-}
-
-/// The word of a departure in counters.
-const fn departure_word(why: Departure) -> &'static str {
-    match why {
-        Departure::Left => "left",
-        Departure::Silent => "silent",
-        Departure::Replaced => "replaced",
-        Departure::Evicted => "evicted",
     }
 }

@@ -7,5 +7,6 @@ mod commands;
 mod groups;
 mod messages;
 mod refusals;
+mod roles;
 mod secrets;
 mod support;

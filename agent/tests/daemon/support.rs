@@ -123,6 +123,13 @@ impl Site {
         self.start("gsm", &file).await
     }
 
+    /// Starts a node that may manage the group, and is told nothing but its name and these settings.
+    pub(crate) async fn eligible(&self, name: &str, settings: &str) -> Daemon {
+        self.issue(name, "member,manager").await;
+        let file = self.configure(name, settings);
+        self.start(name, &file).await
+    }
+
     /// Starts a member that registers at `registrar`.
     pub(crate) async fn member(&self, name: &str, registrar: &str) -> Daemon {
         self.issue(name, "member").await;

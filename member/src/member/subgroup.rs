@@ -123,6 +123,9 @@ impl Member {
     fn on_alarm_heard(&mut self, now: Instant) {
         let Some(membership) = &self.membership else { return };
         let timing = membership.grant().timing;
+        if self.manager_silent() {
+            self.outbox.tell(MemberEvent::ManagerBack);
+        }
         self.last_alarm = now;
         self.said_to_go_on = None;
         self.timers.set(Timer::Silence, now + timing.silence);

@@ -51,12 +51,15 @@ fn a_manager_that_is_heard_again_is_kept() {
     let mut node = Node::inside(&mut manager);
     node.pass(Duration::from_millis(3_050));
     node.control(&manager.alarm()).unwrap();
+    let back = |node: &Node| node.events.iter().filter(|event| **event == MemberEvent::ManagerBack).count();
+    assert_eq!(back(&node), 1);
     let asked = node.asked().len();
     for _ in 0..40 {
         node.pass(Duration::from_millis(250));
         node.control(&manager.alarm()).unwrap();
     }
     assert_eq!(node.asked().len(), asked, "no registration is begun");
+    assert_eq!(back(&node), 1, "told once");
     assert_eq!(node.member.held(), Some(manager.state));
 }
 
