@@ -301,6 +301,7 @@ impl Gsm {
     pub(crate) fn record_always(&mut self, entry: JournalEntry) -> Commit {
         let members = self.ledger.members.len();
         let commit = self.outbox.record(entry.encode());
+        self.snapshot_due |= entry.outlives_the_journal();
         self.sound &= self.ledger.apply(entry).is_ok();
         self.since_snapshot += 1;
         self.removals += members.saturating_sub(self.ledger.members.len());

@@ -91,6 +91,12 @@ impl JournalEntry {
     const STEPPED_DOWN: u8 = 7;
     const PROBE: u8 = 8;
 
+    /// Whether a snapshot is due after it. A store keeps the newest snapshot twice: if the journal is lost, that one still
+    /// knows the subgroup, whose members can be asked, and who was evicted.
+    pub(crate) const fn outlives_the_journal(&self) -> bool {
+        matches!(self, Self::Started { .. } | Self::Evicted { .. } | Self::Revoked { .. })
+    }
+
     /// The record's bytes. They may hold a leaf secret and a unicast key: a store seals them.
     pub fn encode(&self) -> Vec<u8> {
         // All room at once: a buffer that grows leaves secrets behind where it was.

@@ -6,6 +6,7 @@
 //!   db/            sled         store.key   32 random bytes, made at the first start
 //!   snapshot-*     the base     data.keys   a key for each generation, wrapped under store.key
 //!   reserve        4 MiB        anchor      the newest acknowledged commit, and the chain up to it
+//!                               snapshot-*  a second copy of the base
 //!   db.broken-*    put aside
 //! ```
 //!
@@ -110,7 +111,7 @@ impl SledStore {
         (self.engine, self.state) = (None, None);
         self.reserve.ensure();
         let anchor = Anchor::read(&self.dirs.keys, &self.keys)?;
-        let bases = snapshot::read(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
+        let bases = self.read_bases()?;
         let (engine, unusable) = repair::open(&self.dirs.data)?;
         let Some(base) = bases.newest else { return self.begin_anew(engine, unusable, &bases, anchor) };
         let mut walk = self.scribe().walk(&engine, Position::at(&base));
@@ -118,6 +119,21 @@ impl SledStore {
         let flaw = unusable.or_else(|| walk.flaw.take());
         let health = judge(&walk.position, flaw, anchor, &self.data_keys);
         Ok(self.adopt(engine, made_anew, base.snapshot, walk, health))
+    }
+
+    /// The bases of the data directory. Where it has none that is as new as the copy beside the keys, for it was damaged
+    /// or put back, the copy is the newest, and is put in its place.
+    fn read_bases(&mut self) -> Result<Bases, StoreError> {
+        let mut bases = snapshot::read(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
+        let copy = snapshot::read(&self.dirs.keys, &self.data_keys, &mut self.sealing)?.newest;
+        let held = bases.newest.as_ref().map(|base| base.generation);
+        if let Some(copy) = copy.filter(|copy| held.is_none_or(|held| held < copy.generation)) {
+            tracing::error!(dir = %self.dirs.data.display(), "the snapshot is gone or an old one; its copy is taken");
+            copy.write(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
+            bases.unreadable.clear();
+            bases.newest = Some(copy);
+        }
+        Ok(bases)
     }
 
     /// Takes what was read as the present state. An engine that has lost something, and was not made anew, loses what
@@ -270,7 +286,13 @@ impl SledStore {
             // Nobody can say which of the two the next start finds: nothing more is acknowledged until then.
             (self.engine, self.state) = (None, None);
         }
-        written
+        written?;
+        // A second one beside the keys: whatever becomes of the data directory, who was evicted stays known. Without it
+        // the store is as good as one that was never damaged.
+        if let Err(error) = base.write(&self.dirs.keys, &self.data_keys, &mut self.sealing) {
+            tracing::warn!(%error, dir = %self.dirs.keys.display(), "no copy of the snapshot is kept beside the keys");
+        }
+        Ok(())
     }
 
     /// Destroys the keys of old generations, then what they sealed. What fails is done at the next compaction or start.
@@ -282,12 +304,14 @@ impl SledStore {
                 self.data_keys.write(&self.keys)?;
                 self.sealing.forget();
             }
-            for path in snapshot::files(&self.dirs.data)? {
-                if snapshot::generation_of(&path) != Some(generation) {
-                    remove(&path)?;
+            for dir in [&self.dirs.data, &self.dirs.keys] {
+                for path in snapshot::files(dir)? {
+                    if snapshot::generation_of(&path) != Some(generation) {
+                        remove(&path)?;
+                    }
                 }
+                sync_dir(dir)?;
             }
-            sync_dir(&self.dirs.data)?;
             clear_others(engine, generation).map_or(Ok(()), |batch| engine.commit(batch))
         };
         if let Err(error) = clear() {

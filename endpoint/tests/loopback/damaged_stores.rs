@@ -14,6 +14,8 @@ use crate::support::{GROUP, MANAGER, Site, joined, of_manager, of_member, within
 
 /// Members that live through all of it.
 const MEMBERS: usize = 3;
+/// Records of a manager since its last snapshot.
+const RECORDS: usize = 5;
 /// Places in which a bit is flipped, one start each.
 const FLIPS: usize = 12;
 
@@ -41,6 +43,7 @@ impl Patient {
             members.push(member);
         }
         within(manager.handle().evict(&format!("m{MEMBERS}.example"))).await.unwrap();
+        within(manager.handle().rekey()).await.unwrap();
         within(members.pop().unwrap().stop()).await;
         within(manager.stop()).await;
         Self { site, disk, host, members, kept: 0, registered_again: 0 }
@@ -73,6 +76,7 @@ impl Patient {
         let revocations = within(manager.handle().manager_status()).await.unwrap().revocations;
         let fate = if kept { "kept" } else { "registered again" };
         println!("{what}: found {health}; members {fate}; evicted {revocations}");
+        assert_eq!(revocations, 1, "{what}: who was evicted is forgotten");
         match health {
             Health::Whole => assert!(kept, "{what}: nothing is wrong, and nobody was kept"),
             Health::Fresh => panic!("{what}: all is gone, and nothing was said"),
@@ -86,6 +90,10 @@ impl Patient {
         within(manager.send(what.as_bytes())).await.unwrap();
         for member in &mut self.members {
             assert_eq!(within(member.recv()).await.unwrap().payload, what.as_bytes());
+        }
+        // Records that no snapshot contains yet, to be spoiled.
+        for _ in 0..RECORDS {
+            within(manager.handle().rekey()).await.unwrap();
         }
         within(manager.stop()).await;
     }

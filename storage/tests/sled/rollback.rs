@@ -47,7 +47,7 @@ fn what_was_lost_and_is_put_back_later_is_behind_again() {
 }
 
 #[test]
-fn a_copy_from_before_a_compaction_opens_no_more_and_is_behind() {
+fn a_copy_from_before_a_compaction_opens_no_more_and_the_snapshot_is_kept() {
     let place = Place::with_records(1..=10);
     let copy = Place::new();
     copy_dir(&place.dirs.data, &copy.dirs.data);
@@ -57,10 +57,11 @@ fn a_copy_from_before_a_compaction_opens_no_more_and_is_behind() {
     drop(store);
     replace_dir(&copy.dirs.data, &place.dirs.data);
     let (mut store, loaded) = place.start();
-    assert_eq!(loaded.health, Health::Behind { held: 0, anchored: 11 });
-    assert_eq!((loaded.held(), loaded.next_commit()), (0, 12));
+    assert_eq!(loaded.health, Health::Behind { held: 10, anchored: 11 });
+    assert_eq!(loaded.snapshot, Some(snapshot(10)));
+    assert_eq!((loaded.held(), loaded.next_commit()), (10, 12));
     drop(store);
-    assert_eq!(place.look().health, Health::Behind { held: 0, anchored: 11 });
+    assert_eq!(place.look().health, Health::Behind { held: 10, anchored: 11 });
     (store, _) = place.start();
     append(&mut store, 12..=14);
     compact(&mut store, 13);
@@ -77,6 +78,41 @@ fn a_data_directory_that_is_gone_is_not_a_fresh_start() {
     assert!(matches!(loaded.health, Health::Damaged { held: 0, anchored: 10, .. }), "{:?}", loaded.health);
     assert_eq!(loaded.next_commit(), 11);
     assert!(!matches!(place.look().health, Health::Fresh | Health::Whole));
+}
+
+#[test]
+fn a_snapshot_outlives_its_data_directory() {
+    let place = Place::with_records(1..=10);
+    let (mut store, _) = place.start();
+    compact(&mut store, 10);
+    append(&mut store, 11..=12);
+    drop(store);
+    fs::remove_dir_all(&place.dirs.data).unwrap();
+    let loaded = place.look();
+    assert_eq!((loaded.snapshot.clone(), loaded.next_commit()), (Some(snapshot(10)), 13));
+    assert!(!matches!(loaded.health, Health::Fresh | Health::Whole), "{:?}", loaded.health);
+    // It is back where it belongs, and the store goes on.
+    let (mut store, _) = place.start();
+    append(&mut store, 13..=13);
+    drop(store);
+    let loaded = place.look();
+    assert_eq!((loaded.snapshot, loaded.records), (Some(snapshot(10)), records(13..=13)));
+    assert_eq!(loaded.health, Health::Whole);
+}
+
+#[test]
+fn a_snapshot_whose_file_is_spoiled_is_read_from_its_copy_and_nothing_is_lost() {
+    let place = Place::with_records(1..=10);
+    let (mut store, _) = place.start();
+    compact(&mut store, 8);
+    append(&mut store, 11..=12);
+    drop(store);
+    let file = fs::read_dir(&place.dirs.data).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.to_string_lossy().contains("snapshot-")).unwrap();
+    fs::write(&file, b"spoiled").unwrap();
+    let whole = Loaded { snapshot: Some(snapshot(8)), records: records(9..=12), health: Health::Whole };
+    assert_eq!(place.look(), whole);
+    assert_eq!(place.look(), whole);
 }
 
 #[test]
