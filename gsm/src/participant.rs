@@ -222,14 +222,15 @@ impl Participant {
         self.events.push_back(ParticipantEvent::Became(Mode::Manager));
     }
 
-    /// Looks for a manager; an eligible node stands for election.
+    /// Looks for a manager; an eligible node stands for election, with a failed store behind all others.
     fn search(&mut self, now: Instant, mut member: Member, signer: Option<Box<dyn Signer>>) {
         if let (Some(template), Some(signer)) = (&self.eligible, signer)
             && self.config.part != Part::Member
-            && !self.store_failed
             && let Some(registrar) = template.registrars.first()
         {
-            let (mandate, priority) = (template.mandate.clone(), template.priority);
+            // Whoever can record nothing lets everybody else go first, but is better than nobody: its store may work again.
+            let priority = if self.store_failed { 0 } else { template.priority };
+            let mandate = template.mandate.clone();
             member.stand(Candidacy { mandate, priority, registrar: *registrar, signer });
         }
         if !self.left {

@@ -183,6 +183,23 @@ fn a_manager_whose_store_failed_gives_way_to_a_lower_one_that_works() {
 }
 
 #[test]
+fn a_node_whose_store_failed_manages_again_once_nobody_else_does_and_it_works() {
+    let (mut lan, failed, other) = apart();
+    lan.nodes[failed].stores = false;
+    let now = lan.now;
+    let _ = lan.nodes[failed].participant.gsm_mut().unwrap().rekey(now);
+    lan.settle(failed);
+    lan.deaf.clear();
+    assert!(lan.until(|lan| lan.managers() == [other]));
+    lan.run(Duration::from_secs(10));
+    lan.nodes[other].up = false;
+    lan.nodes[failed].stores = true;
+    // Its membership lasts for T_hard; then it stands for election.
+    lan.run(protocol::Timing::default().t_hard);
+    assert!(lan.until(|lan| lan.nodes[failed].participant.accepts()), "it is neither member nor manager");
+}
+
+#[test]
 fn managers_configured_apart_stay_apart_and_say_so() {
     let mut lan = Lan::new();
     let apart = |config: &mut gsm::ManagerConfig| config.merges = false;
