@@ -67,9 +67,12 @@ impl Round {
                 self.managers.insert(node, true);
                 self.since = at;
             }
+            // Every node says so when it starts; of one that was manager it means that it gave way.
             "role.member" => {
-                self.managers.insert(node, false);
-                self.since = at;
+                if let Some(now) = self.managers.get_mut(&node) {
+                    *now = false;
+                    self.since = at;
+                }
             }
             "join.granted" => {
                 let manager = fields["manager"].as_str().unwrap().trim_end_matches(".example").to_owned();
