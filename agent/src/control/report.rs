@@ -83,7 +83,8 @@ fn member_status(group: &RunningGroup, asked: &GroupStatus, status: &mut Status)
     status.role = if record.standing == Standing::Searching { RoleName::Searching } else { RoleName::Member };
     match record.standing {
         Standing::Joined if let Some(why) = record.moving => {
-            status.problems.push(format!("looks for another manager: {}", move_text(why)));
+            let last = record.reason.as_ref().map(|reason| format!(" (last: {reason})")).unwrap_or_default();
+            status.problems.push(format!("looks for another manager: {}{last}", move_text(why)));
         }
         Standing::Joined if manager_silent => {
             status.problems.push(format!("no sign of life from the manager{}", silent_for(silent)));

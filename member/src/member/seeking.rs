@@ -303,8 +303,13 @@ impl Member {
         let here = presence.domain.subgroup == grant.domain.subgroup;
         let quiet = now >= self.last_alarm + grant.timing.alarm_interval * ALARM_INTERVALS;
         let why = match (own_key, here) {
-            // Its alarms follow.
-            (true, true) => return,
+            // Its alarms follow. Since its last start it may take registrations at another port.
+            (true, true) => {
+                if self.aim.is_some() {
+                    self.prove_all(presence);
+                }
+                return;
+            }
             (true, false) if quiet => Move::ManagerForgot,
             (false, _) if self.manager_silent() => Move::ManagerLost,
             _ => return,

@@ -7,7 +7,7 @@ use protocol::{
     CloseReason, DatagramKind, Farewell, Frame, Input, Machine as _, Refusal, Rejected, SubgroupId,
 };
 
-use super::manager::{GROUP, Manager};
+use super::manager::{GROUP, MEMBER, Manager};
 use super::node::{Node, channel, peer, registrar};
 use super::others::{holder, presence, reply};
 
@@ -248,4 +248,21 @@ fn a_member_on_its_way_out_goes_nowhere_else() {
     assert_eq!(node.asked(), []);
     assert!(node.events.contains(&MemberEvent::Ended(Ending::LeftUnheard)));
     assert_eq!(node.member.poll_timeout(), None);
+}
+
+/// A manager that was started again may take registrations at another port.
+#[test]
+fn whoever_must_register_again_learns_where_from_its_managers_presence() {
+    let (mut manager, mut node) = member(5);
+    let update = manager.cut(&[], &[MEMBER.0]);
+    node.control(&update).unwrap();
+    for _ in 0..40 {
+        node.pass(Duration::from_millis(250));
+        node.control(&manager.alarm()).unwrap();
+    }
+    assert_eq!(moves(&node), [Move::NotKnown]);
+    assert!(!node.tried().contains(&registrar(7)));
+    node.discovery(&presence(holder(2), &mut manager, &[registrar(7)])).unwrap();
+    node.pass(Duration::from_secs(2));
+    assert!(node.tried().contains(&registrar(7)));
 }
