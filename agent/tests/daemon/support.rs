@@ -204,7 +204,8 @@ impl Daemon {
     /// The same with several events, whichever comes first.
     pub(crate) async fn event_among(&mut self, names: &[&str]) -> Value {
         loop {
-            let line = within(self.events.recv()).await;
+            let line = tokio::time::timeout(DEADLINE, self.events.recv()).await;
+            let line = line.unwrap_or_else(|_| panic!("none of {names:?} in time: {:#?}", self.log));
             let line = line.unwrap_or_else(|| panic!("none of {names:?} before the end: {:#?}", self.log));
             let fields: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             self.log.push(line);
