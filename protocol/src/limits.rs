@@ -32,6 +32,8 @@ pub const REPLIES_PER_SECOND: u32 = 100;
 pub const CLAIM_BACKOFF: Duration = Duration::from_millis(500);
 /// How long a claim stands before the claimant is manager.
 pub const CLAIM_WINDOW: Duration = Duration::from_secs(1);
+/// The priority of a claim unless the operator sets one. A node whose store failed claims with 0.
+pub const DEFAULT_PRIORITY: u16 = 100;
 /// How often a claim is sent within its window.
 pub const CLAIMS_SENT: u32 = 3;
 /// How long who withdrew waits for the claimant's presence after its window.

@@ -8,7 +8,7 @@ use crypto::Suite;
 use gsm::{AccessList, AccessRule};
 use keytree::Degree;
 use protocol::Timing;
-use protocol::limits::MIN_DATAGRAM;
+use protocol::limits::{DEFAULT_PRIORITY, MIN_DATAGRAM};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -89,7 +89,7 @@ impl GroupText {
             name: name.clone(),
             role,
             gsm: gsm.map(registrar).collect::<Result<_, _>>()?,
-            priority: self.priority.as_ref().map_or(0, |priority| *priority.get_ref()),
+            priority: self.priority.as_ref().map_or(DEFAULT_PRIORITY, |priority| *priority.get_ref()),
             merge: self.merge.as_ref().is_none_or(|merge| *merge.get_ref()),
             settings: self.settings()?,
         })

@@ -49,7 +49,7 @@ fn the_example_of_a_node_is_the_defaults() {
     );
     assert_eq!(config.credentials.key, Path::new("/etc/conclave/pki/host7.example-key.pem"));
     let group = group_of(config);
-    assert_eq!((group.role, group.priority, group.merge), (Role::Auto, 0, true));
+    assert_eq!((group.role, group.priority, group.merge), (Role::Auto, 100, true));
     assert_eq!((group.gsm, group.settings), (Vec::new(), Settings::default()));
 }
 

@@ -58,7 +58,7 @@ pub struct ManagerSettings {
     pub timing: Timing,
     /// Who may register. Default: everyone the authority certified as a member.
     pub access: AccessList,
-    /// In elections; the higher one wins. Default 100.
+    /// In elections; the higher one wins. Default [`protocol::limits::DEFAULT_PRIORITY`].
     pub priority: u16,
     /// Whether it becomes one with other managers of the group on its LAN. Default `true`.
     pub merges: bool,
@@ -74,7 +74,7 @@ impl Default for ManagerSettings {
             packet_size: protocol::limits::MAX_DATAGRAM,
             timing: Timing::default(),
             access: AccessList::default(),
-            priority: 100,
+            priority: protocol::limits::DEFAULT_PRIORITY,
             merges: true,
         }
     }
