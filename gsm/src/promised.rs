@@ -66,17 +66,6 @@ impl Promised {
 
 /// The times members act on; the rekey interval, which they do not, may change while the manager runs.
 const fn times(timing: &Timing) -> [Duration; 11] {
-    [
-        timing.alarm_interval,
-        timing.silence,
-        timing.soft_activation,
-        timing.soft_cut,
-        timing.hard_activation,
-        timing.hard_cut,
-        timing.keepalive,
-        timing.nak_wait,
-        timing.nak_round,
-        timing.refresh,
-        timing.t_hard,
-    ]
+    let [_, promised @ ..] = timing.in_order();
+    promised
 }

@@ -130,6 +130,25 @@ impl Timing {
     /// How many multicast rounds a gap gets before the member asks by unicast.
     pub const NAK_ROUNDS: u32 = 2;
 
+    /// All of them, in the order in which they stand in a grant; the first is the rekey interval, the one that may change
+    /// while the manager runs.
+    pub const fn in_order(&self) -> [Duration; 12] {
+        [
+            self.rekey_interval,
+            self.alarm_interval,
+            self.silence,
+            self.soft_activation,
+            self.soft_cut,
+            self.hard_activation,
+            self.hard_cut,
+            self.keepalive,
+            self.nak_wait,
+            self.nak_round,
+            self.refresh,
+            self.t_hard,
+        ]
+    }
+
     /// The activation delay of a state.
     pub const fn activation(&self, hard: bool) -> Duration {
         if hard { self.hard_activation } else { self.soft_activation }

@@ -129,7 +129,7 @@ impl Grant {
             .socket_addr(self.data)
             .socket_addr(self.manager_address)
             .u8(self.ttl);
-        timings(&self.timing).into_iter().for_each(|time| {
+        self.timing.in_order().into_iter().for_each(|time| {
             writer.u32(millis32(time));
         });
         self.credential.encode(writer);
@@ -160,24 +160,6 @@ impl Grant {
             prefilter: reader.secret()?,
         })
     }
-}
-
-/// The times in the order in which they stand in a grant.
-const fn timings(timing: &Timing) -> [Duration; 12] {
-    [
-        timing.rekey_interval,
-        timing.alarm_interval,
-        timing.silence,
-        timing.soft_activation,
-        timing.soft_cut,
-        timing.hard_activation,
-        timing.hard_cut,
-        timing.keepalive,
-        timing.nak_wait,
-        timing.nak_round,
-        timing.refresh,
-        timing.t_hard,
-    ]
 }
 
 fn read_timing(reader: &mut Reader<'_>) -> Result<Timing, Malformed> {

@@ -14,7 +14,7 @@ use protocol::Timing;
 use tokio::sync::broadcast;
 
 /// Every wait of a test ends here, so that a bug fails the test instead of hanging it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// The name of the group of every test; groups are told apart by their authorities.
 pub(crate) const GROUP: &str = "loopback";
 

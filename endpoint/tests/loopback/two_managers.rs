@@ -8,7 +8,7 @@ use conclave::{Driven, Effect, Group, Mode, Participant, ParticipantEvent};
 use member::MemberEvent;
 use protocol::{Commit, Input, Instant, Lane, Machine, Record, Refusal, Rejected, SubgroupId, Transmit};
 
-use crate::support::{DEADLINE, GROUP, MANAGER, Site, event, join, joined, of_member, within};
+use crate::support::{GROUP, MANAGER, Site, event, join, joined, of_member, within};
 
 /// A node that hears nobody on the discovery address as long as a cable is out.
 struct Cut {
@@ -110,11 +110,13 @@ async fn two_managers_become_one() {
     out.store(false, Ordering::Relaxed);
     let gave_way =
         |event: &ParticipantEvent| (*event == ParticipantEvent::Became(Mode::Member)).then_some(());
-    let first_gave_way = tokio::select! {
-        () = event(&mut first, gave_way) => true,
-        () = event(&mut second, gave_way) => false,
-        () = tokio::time::sleep(DEADLINE) => panic!("there are still two managers"),
-    };
+    let first_gave_way = within(async {
+        tokio::select! {
+            () = event(&mut first, gave_way) => true,
+            () = event(&mut second, gave_way) => false,
+        }
+    })
+    .await;
     let (mut loser, mut winner) = if first_gave_way { (one, two) } else { (two, one) };
     for member in &mut loser.members {
         while joined(member).await.subgroup != winner.subgroup {
