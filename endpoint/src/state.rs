@@ -4,7 +4,7 @@ mod signing_key;
 
 use std::path::PathBuf;
 
-use crypto::{Ed25519Signer, Secret, wipe};
+use crypto::{Ed25519Signer, Secret};
 use gsm::{Journal, Remembered};
 use protocol::{Commit, GroupId};
 use storage::{Health, Loaded, MemoryStore, StateDirs, Store, StoreKind};
@@ -117,16 +117,14 @@ impl OpenState {
 }
 
 impl Past {
-    /// Reads the journal. One that cannot be read to its end counts as damaged, with what could be read.
-    fn read(mut loaded: Loaded) -> Self {
+    /// Reads the journal. One that cannot be read to its end counts as damaged, with what could be read. The bytes, which
+    /// may hold leaf secrets, are wiped as they are dropped.
+    fn read(loaded: Loaded) -> Self {
         let next = loaded.next_commit();
         let doubtful = matches!(loaded.health, Health::Behind { .. } | Health::Damaged { .. });
         let snapshot = loaded.snapshot.as_ref().map(|held| (Commit(held.upto), &held.bytes[..]));
         let records = loaded.records.iter().map(|record| (Commit(record.commit), &record.bytes[..]));
         let read = Remembered::from_loaded(snapshot, records, doubtful);
-        // They may hold leaf secrets.
-        loaded.snapshot.iter_mut().for_each(|held| wipe(&mut held.bytes));
-        loaded.records.iter_mut().for_each(|record| wipe(&mut record.bytes));
         let (remembered, health) = match read {
             Ok(remembered) => (remembered, loaded.health),
             Err(error) => {

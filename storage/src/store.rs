@@ -164,6 +164,20 @@ pub trait Store: Send {
     fn describe(&self) -> StoreKind;
 }
 
+/// A record may hold a member's secrets, and a store drops it once it is sealed.
+impl Drop for Record {
+    fn drop(&mut self) {
+        crypto::wipe(&mut self.bytes);
+    }
+}
+
+/// So may a snapshot.
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        crypto::wipe(&mut self.bytes);
+    }
+}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Record({}, {} bytes)", self.commit, self.bytes.len())
