@@ -44,7 +44,13 @@ impl Place {
 
     /// Opens and loads.
     pub(crate) fn start(&self) -> (SledStore, Loaded) {
-        start(&self.dirs).unwrap()
+        // A child that another test has just forked holds the lock until it becomes its program.
+        loop {
+            match start(&self.dirs) {
+                Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+                started => return started.unwrap(),
+            }
+        }
     }
 
     /// What a start would find; the store is closed again.
