@@ -35,7 +35,8 @@ pub use gate::Gate;
 pub use ids::{Commit, ConnId, GroupId, Inst, RosterVersion, SenderId, StateId, SubgroupId, Term};
 pub use key_update::{
     Body, SCHEME_LKH, STRATEGY_GROUP_ORIENTED, SealedUpdate, UpdateHeader, UpdatePacket, entry_bound,
-    packet_overhead, seal_update, target_bound,
+    message_loss, packet_loss, packet_overhead, parity_for_message, parity_for_packet, seal_update,
+    target_bound,
 };
 pub use keys::{Domain, RegistrationKeys};
 pub use keytree::{Epoch, RegNo, Version};

@@ -7,8 +7,10 @@
 mod body;
 mod header;
 mod packet;
+mod proactivity;
 
 pub use body::{Body, entry_bound, target_bound};
 pub use header::{SCHEME_LKH, STRATEGY_GROUP_ORIENTED, UpdateHeader};
 pub use packet::{SealedUpdate, UpdatePacket, packet_overhead, seal_update};
 pub(crate) use packet::{UpdateRoot, signed_root};
+pub use proactivity::{message_loss, packet_loss, parity_for_message, parity_for_packet};
