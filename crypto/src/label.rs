@@ -38,6 +38,8 @@ labels! {
     PrefilterMac => "prefilter-mac",
     /// MAC under the prefilter key over a NAK.
     NakMac => "nak-mac",
+    /// MAC under the prefilter key over a suspicion.
+    SuspicionMac => "suspicion-mac",
     /// Hash of a verified datagram, to know its copies by.
     DatagramPrint => "datagram-print",
     /// Key-encryption key of an entry (suite 0x0002 only); context: the wrapped node.
@@ -62,6 +64,11 @@ labels! {
     ConfirmMember => "confirm-member",
     /// MAC over the registration under one of the confirmation keys.
     ConfirmMac => "confirm-mac",
+
+    /// Leaf secret after a renewal, from the agreed secret; context: number and the leaf secret before.
+    RenewLeaf => "renew-leaf",
+    /// Unicast key after a renewal, likewise.
+    RenewUnicast => "renew-unicast",
 
     // The data plane.
     /// Key that wraps a data key for one sender under a group key.
@@ -106,6 +113,12 @@ labels! {
     SignQuestion => "sign-question",
     /// Signature of a manager's farewell.
     SignFarewell => "sign-farewell",
+    /// Signature of a member's suspicion of its manager.
+    SignSuspicion => "sign-suspicion",
+    /// Signature of a takeover, by the new manager or by the one before.
+    SignTakeover => "sign-takeover",
+    /// Signature of a renewal.
+    SignRenewal => "sign-renewal",
 
     // Trees of packets.
     /// Leaves and nodes of a Merkle tree over packets.

@@ -28,12 +28,22 @@ impl fmt::Debug for Signature {
 ///
 /// It holds both halves of its key: a signature is never made with a public key from elsewhere, which would
 /// give the private one away.
-pub trait Signer: Send {
+pub trait Signer: Send + Sync {
     /// The key that checks what [`sign`](Self::sign) makes.
     fn public_key(&self) -> PublicKey;
 
     /// Signs `message`, which the caller has begun with its label so that it can be taken for nothing else.
     fn sign(&self, message: &[u8]) -> Signature;
+}
+
+impl<S: Signer + ?Sized> Signer for std::sync::Arc<S> {
+    fn public_key(&self) -> PublicKey {
+        (**self).public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        (**self).sign(message)
+    }
 }
 
 /// Checks signatures. Handed to a machine at construction; the caller decides how often it may be asked.

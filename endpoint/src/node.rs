@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crypto::{ExchangePublic, ExchangeSecret, Secret};
+use crypto::{ExchangeSecret, Secret};
 use data::{KeyRing, OpenCounters, Sealer};
 use protocol::{GroupId, SenderId, SubgroupId};
 use rand_core::CryptoRng;
@@ -113,10 +113,10 @@ pub(crate) fn system_randomness() -> Box<dyn CryptoRng + Send> {
     Box::new(rand_core::UnwrapErr(getrandom::SysRng))
 }
 
-/// The node's keys as a member: a signing key and an X25519 key, made anew at each start and never stored.
+/// The node's keys as a plain member: a signing key and an X25519 key, made anew at each start and never stored.
 pub(crate) struct NodeKeys {
     pub(crate) signing: crypto::Ed25519Signer,
-    pub(crate) exchange: ExchangePublic,
+    pub(crate) exchange: ExchangeSecret,
 }
 
 impl NodeKeys {
@@ -124,7 +124,7 @@ impl NodeKeys {
         let mut rng = system_randomness();
         Self {
             signing: crypto::Ed25519Signer::from_seed(&Secret::random(&mut *rng)),
-            exchange: ExchangeSecret::from_bytes(Secret::random(&mut *rng)).public_key(),
+            exchange: ExchangeSecret::from_bytes(Secret::random(&mut *rng)),
         }
     }
 }

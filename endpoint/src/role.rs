@@ -77,8 +77,8 @@ impl Role {
         let mut member = MemberConfig {
             group,
             registrars,
-            signing: keys.signing.public_key(),
-            exchange: keys.exchange,
+            signer: Arc::new(keys.signing),
+            exchange: Arc::new(keys.exchange),
             verifier: Arc::new(Ed25519Verifier),
             discovery: Some(discovery),
         };
@@ -88,8 +88,10 @@ impl Role {
             past = office.past;
             let mandate = mandate(host, group, &office.signer, part, &mut member);
             let config = mandate.map(|mandate| manager_config(host, settings, registrar, mandate));
-            let signer: Box<dyn Signer> = Box::new(office.signer);
-            eligible = config.map(|config| Eligible { config, signer });
+            // A member that takes over is known to the others by the key in its credential.
+            let signer: Arc<dyn Signer> = Arc::new(office.signer);
+            member.signer = Arc::clone(&signer);
+            eligible = config.map(|config| Eligible { config, signer: Box::new(signer) });
         }
         let config = ParticipantConfig { part, member };
         let Past { remembered, journal, .. } = past;

@@ -17,8 +17,8 @@ use crypto::Signer;
 use protocol::discovery::Presence;
 use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP};
 use protocol::{
-    CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, Input, Instant, Peer, Refusal, Rejected,
-    Revocation, Role, SenderId, Transmit, Verified,
+    CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, HandoverTaken, Input, Instant, Peer,
+    Refusal, Rejected, Revocation, Role, SenderId, Transmit, Verified,
 };
 use rand_core::CryptoRng;
 
@@ -220,6 +220,8 @@ impl Gsm {
             subgroup: self.domain.subgroup,
             state: self.keys.state(),
             revocations,
+            departed: Vec::new(),
+            members: Vec::new(),
             last,
         };
         let bytes = Frame::Handover(handover).encode();
@@ -230,7 +232,7 @@ impl Gsm {
     pub(crate) fn on_merge_frame(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
         let Stage::Handing { peer, .. } = &self.merging.stage else { return Err(Rejected::OutOfPlace) };
         match Frame::decode(bytes, peer)?.into_inner() {
-            Frame::HandoverTaken => self.on_handover_taken(now),
+            Frame::HandoverTaken(_) => self.on_handover_taken(now),
             Frame::Refused(why) => self.give_up(now, CloseReason::Refused(why.to_string())),
             _ => return Err(Rejected::OutOfPlace),
         }
@@ -334,7 +336,8 @@ impl Gsm {
         self.registrar.handing(now, conn);
         // Behind everything that is known here, also by an earlier frame.
         let commit = self.outbox.last_commit();
-        let bytes = Frame::HandoverTaken.encode();
+        let taken = HandoverTaken { office: None, strangers: Vec::new() };
+        let bytes = Frame::HandoverTaken(taken).encode();
         self.outbox.send_after(commit, Transmit::Frame { conn, bytes });
         if handover.last {
             self.merging.rivals.forget(&peer.certificate);

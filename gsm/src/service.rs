@@ -59,6 +59,9 @@ impl Gsm {
                 .unwrap_or_default(),
             path: Vec::new(),
             successors: self.policy.successors(),
+            in_step: 0,
+            members: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
+            renewals: 0,
         };
         let bytes = alarm.encode(&self.domain, &*self.signer.0);
         self.own_alarms.push_back(bytes.clone());
@@ -107,6 +110,9 @@ impl Gsm {
             ToManager::Leave { nonce } => {
                 self.on_leave(now, from, sender, nonce);
                 Ok(())
+            }
+            ToManager::Probe { .. } | ToManager::Credential { .. } | ToManager::Evidence { .. } => {
+                Err(Rejected::NotForUs)
             }
         }
     }

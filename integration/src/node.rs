@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crypto::{ExchangePublic, PublicKey, Roles, Secret};
+use crypto::{PublicKey, Roles, Secret};
 use data::{KeyRing, Sealer};
 use gsm::{Gsm, ParticipantEvent};
 use member::Member;
@@ -45,9 +45,9 @@ pub(crate) struct Node {
     pub(crate) identity: String,
     pub(crate) roles: Roles,
     pub(crate) certificate: [u8; 32],
-    pub(crate) signing: PublicKey,
-    pub(crate) exchange: ExchangePublic,
-    /// The key it signs with when it manages; the same through all starts.
+    /// Its X25519 key.
+    pub(crate) exchange: Secret<32>,
+    /// The key it signs with, as member and as manager; the same through all starts.
     pub(crate) manager_key: PublicKey,
     pub(crate) manager_secret: Secret<32>,
     pub(crate) address: SocketAddr,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Signer, Signer};
+use crypto::{Ed25519Signer, ExchangeSecret, Signer};
 use data::Sealer;
 use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
 use member::{Discovery, Member, MemberConfig};
@@ -112,8 +112,8 @@ impl World {
         MemberConfig {
             group: self.setup.group,
             registrars: named.into_iter().collect(),
-            signing: node.signing,
-            exchange: node.exchange,
+            signer: self.signer(id),
+            exchange: Arc::new(ExchangeSecret::from_bytes(node.exchange.clone())),
             verifier: Arc::clone(&self.setup.verifier),
             discovery,
         }
@@ -142,15 +142,15 @@ impl World {
             priority: 100,
             merges: true,
         };
-        node.roles.manager.then(|| Eligible { config, signer: self.signer(id) })
+        node.roles.manager.then(|| Eligible { config, signer: Box::new(self.signer(id)) })
     }
 
-    /// The key a node signs with when it manages.
-    fn signer(&self, id: NodeId) -> Box<dyn Signer> {
+    /// The key a node signs with, as member and as manager.
+    fn signer(&self, id: NodeId) -> Arc<dyn Signer> {
         let node = &self.nodes[id.0];
         match &self.setup.fake {
-            Some(key) => Box::new(FakeSigner::new(node.manager_key, key.clone())),
-            None => Box::new(Ed25519Signer::from_seed(&node.manager_secret)),
+            Some(key) => Arc::new(FakeSigner::new(node.manager_key, key.clone())),
+            None => Arc::new(Ed25519Signer::from_seed(&node.manager_secret)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, PublicKey, Roles, Secret, Signer, Verifier};
+use crypto::{Ed25519Signer, Ed25519Verifier, PublicKey, Roles, Secret, Signer, Verifier};
 use keytree::TreeId;
 use protocol::discovery::{Certified, Certifier};
 use protocol::{GroupId, Instant};
@@ -107,8 +107,8 @@ fn issued(nodes: &[Node]) -> BTreeMap<Vec<u8>, Certified> {
 fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, cast: &mut dyn Cast) -> Node {
     let number = id.0 as u64;
     let mut dice = Dice::new(seed, "node", number);
-    let (certificate, signing) = (dice.bytes(), PublicKey(dice.bytes()));
-    let exchange = ExchangeSecret::from_bytes(dice.secret()).public_key();
+    let certificate = dice.bytes();
+    let exchange = dice.secret();
     let manager_secret = dice.secret();
     let manager_key = match fake {
         Some(_) => PublicKey(dice.bytes()),
@@ -120,7 +120,6 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
         identity: format!("n{}.world.example", id.0),
         roles: Roles { member: true, manager: id.0 < scenario.eligible, maa: false },
         certificate,
-        signing,
         exchange,
         manager_key,
         manager_secret,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crypto::{ExchangePublic, PublicKey, Signer, Verifier};
+use crypto::{ExchangeSecret, Signer, Verifier};
 use protocol::GroupId;
 use protocol::discovery::{Certifier, Mandate};
 
@@ -15,10 +15,10 @@ pub struct MemberConfig {
     /// Registrars to try, in order: `gsm = ["host:port"]`. May be empty where there is discovery; with neither, the
     /// member never joins.
     pub registrars: Vec<SocketAddr>,
-    /// The node's own signing key, for its credential.
-    pub signing: PublicKey,
-    /// The node's own X25519 key, which the manager keeps; nothing uses it yet.
-    pub exchange: ExchangePublic,
+    /// Signs for the node: its credential names this key, and an eligible node manages with it.
+    pub signer: Arc<dyn Signer>,
+    /// The node's own X25519 key, by which its leaf secret and unicast key can be renewed.
+    pub exchange: Arc<ExchangeSecret>,
     /// Checks signatures: Ed25519 in the program.
     pub verifier: Arc<dyn Verifier>,
     /// How it finds managers that nobody configured; `None` searches nowhere, and then only [`Self::registrars`] are

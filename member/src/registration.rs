@@ -212,8 +212,8 @@ impl RegistrationExchange {
         let join = Join {
             group: config.group,
             role: JoinRole::Member,
-            signing: config.signing,
-            exchange: config.exchange,
+            signing: config.signer.public_key(),
+            exchange: config.exchange.public_key(),
         };
         let mut transmits = self.close_attempts();
         transmits.push(Transmit::Frame { conn, bytes: Frame::Join(join).encode() });
@@ -347,7 +347,7 @@ fn trustworthy(
         && grant.control.ip().is_multicast()
         && grant.data.ip().is_multicast()
         && credential.sender == grant.sender
-        && credential.key == config.signing
+        && credential.key == config.signer.public_key()
         && credential.verify(&grant.domain, &grant.manager, &*config.verifier)
         && grant.roster.verify(&grant.domain, &grant.manager, &*config.verifier)
 }

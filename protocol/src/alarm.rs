@@ -55,9 +55,22 @@ pub struct Alarm {
     pub path: Vec<SubgroupId>,
     /// The first eligible members, in the order in which they would take over.
     pub successors: Vec<SenderId>,
+    /// Which of them hold everything the manager has acknowledged: a bit each, the lowest for the first. Nobody else
+    /// takes over.
+    pub in_step: u8,
+    /// Registrations, the manager's own included: so many suspicions there can be.
+    pub members: u32,
+    /// Renewals of the leaf secrets so far. A member that has fewer lacks a RENEWAL.
+    pub renewals: u16,
 }
 
 impl Alarm {
+    /// The successors that are in step with the manager, in the order in which they would take over.
+    pub fn successors_in_step(&self) -> Vec<SenderId> {
+        let in_step = |place: &usize| self.in_step & 1 << place != 0;
+        (0..self.successors.len()).filter(in_step).map(|place| self.successors[place]).collect()
+    }
+
     /// The datagram, signed.
     pub fn encode(&self, domain: &Domain, signer: &dyn Signer) -> Vec<u8> {
         let mut writer = Envelope::begin(DatagramKind::Alarm, domain);
@@ -121,6 +134,7 @@ impl Alarm {
         writer.list(&self.successors, |writer, sender| {
             writer.sender(*sender);
         });
+        writer.u8(self.in_step).u32(self.members).u16(self.renewals);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -142,6 +156,9 @@ impl Alarm {
             next_rekey: Duration::from_millis(u64::from(reader.u32()?)),
             path: reader.list(MAX_DEPTH, "path", Reader::subgroup)?,
             successors: reader.list(MAX_SUCCESSORS, "successors", Reader::sender)?,
+            in_step: reader.u8()?,
+            members: reader.u32()?,
+            renewals: reader.u16()?,
         })
     }
 }

@@ -41,6 +41,12 @@ pub enum DatagramKind {
     Revocations,
     /// "Register with that manager instead": manager → members, multicast.
     Farewell,
+    /// "I hold the manager for lost": member → all, multicast.
+    Suspicion,
+    /// "I manage the subgroup now": new manager → all, multicast.
+    Takeover,
+    /// "Your secrets move on": manager → members, multicast.
+    Renewal,
 }
 
 impl DatagramKind {
@@ -61,6 +67,9 @@ impl DatagramKind {
             Self::Answer => 0x0c,
             Self::Revocations => 0x0d,
             Self::Farewell => 0x0e,
+            Self::Suspicion => 0x0f,
+            Self::Takeover => 0x10,
+            Self::Renewal => 0x11,
         }
     }
 
@@ -81,6 +90,9 @@ impl DatagramKind {
             0x0c => Some(Self::Answer),
             0x0d => Some(Self::Revocations),
             0x0e => Some(Self::Farewell),
+            0x0f => Some(Self::Suspicion),
+            0x10 => Some(Self::Takeover),
+            0x11 => Some(Self::Renewal),
             _ => None,
         }
     }

@@ -21,7 +21,10 @@ use crate::key_update::{UpdatePacket, UpdateRoot, signed_root};
 use crate::keys::Domain;
 use crate::limits::{MAX_TERM_JUMP, SIGNATURE_CHECKS_PER_SECOND};
 use crate::machine::Rejected;
+use crate::renewal::Renewal;
 use crate::roster::SignedRevocation;
+use crate::suspicion::Suspicion;
+use crate::takeover::{Succession, Takeover, is_current, is_genuine};
 
 /// Verified datagrams remembered, so that a copy costs one hash.
 const MAX_SEEN: usize = 1_024;
@@ -44,6 +47,8 @@ enum Window {
 pub struct Gate {
     domain: Domain,
     manager: PublicKey,
+    /// The manager before, while credentials by it still count.
+    former: Option<PublicKey>,
     verifier: Arc<dyn Verifier>,
     start: StateId,
     prefilters: BTreeMap<Epoch, Secret<32>>,
@@ -70,6 +75,7 @@ impl Gate {
         Self {
             domain,
             manager,
+            former: None,
             verifier,
             start,
             prefilters: BTreeMap::from([(start.epoch, prefilter)]),
@@ -217,6 +223,84 @@ impl Gate {
     /// Checks a revocation that came sealed by the manager or in its grant, so that it can be shown to others later.
     pub fn is_genuine(&self, revocation: &SignedRevocation) -> bool {
         revocation.verify(self.domain.group, &self.manager, &*self.verifier)
+    }
+
+    /// Verifies a renewal. It must name a start no older than the one that is followed; a later one is followed.
+    pub fn renewal(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &[u8],
+    ) -> Result<Verified<Renewal>, Rejected> {
+        let claimed = Renewal::claimed(&self.domain, datagram)?;
+        let window = self.window(claimed.start)?;
+        self.spend(now, from)?;
+        let renewal = Renewal::open(datagram, &self.domain, &self.manager, &*self.verifier)?;
+        let renewal = renewal.ok_or(Rejected::NotAuthentic)?;
+        self.follow(window, renewal.start);
+        Ok(Verified::new(renewal))
+    }
+
+    /// Verifies another member's suspicion of the manager, by its MAC first: it costs up to three signature checks.
+    pub fn suspicion(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        succession: &Succession<'_>,
+        datagram: &[u8],
+    ) -> Result<Verified<Suspicion>, Rejected> {
+        let suspicion = Suspicion::decode(&self.domain, datagram)?;
+        if !is_current(&suspicion, succession) {
+            return Err(Rejected::Stale);
+        }
+        let prefilter = self.prefilters.get(&suspicion.state.epoch).ok_or(Rejected::Stale)?;
+        if !suspicion.mac_holds(&self.domain, prefilter) {
+            return Err(Rejected::BadMac);
+        }
+        self.spend(now, from)?;
+        if is_genuine(&suspicion, succession, &*self.verifier) {
+            Ok(Verified::new(suspicion))
+        } else {
+            Err(Rejected::NotAuthentic)
+        }
+    }
+
+    /// Verifies a change of managers; see [`Takeover::verify`]. Nothing is followed before
+    /// [`Gate::follow_successor`].
+    pub fn takeover(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        succession: &Succession<'_>,
+        datagram: &[u8],
+    ) -> Result<Verified<Takeover>, Rejected> {
+        let Self { verifier, prefilters, source, known_source, strangers, .. } = self;
+        let budget = if *source == Some(from) { known_source } else { strangers };
+        let spend = |checks| budget.take_many(now, checks);
+        Takeover::verify(datagram, succession, &**verifier, |epoch| prefilters.get(&epoch), spend)
+    }
+
+    /// From here on the new manager is followed, from its start on, and the one before no more.
+    pub fn follow_successor(&mut self, takeover: &Verified<Takeover>) {
+        self.former = Some(std::mem::replace(&mut self.manager, takeover.office.key));
+        self.roots.clear();
+        self.source = None;
+        self.follow(Window::Later, takeover.office.start);
+    }
+
+    /// The key of the manager that is followed.
+    pub const fn manager(&self) -> &PublicKey {
+        &self.manager
+    }
+
+    /// The key of the manager before, as long as credentials by it count.
+    pub const fn former(&self) -> Option<PublicKey> {
+        self.former
+    }
+
+    /// Credentials by the manager before count no more: everybody has had the time to get one of the new manager.
+    pub const fn forget_former(&mut self) {
+        self.former = None;
     }
 
     /// The start of the manager that is followed, at the epoch from which it was.

@@ -21,7 +21,10 @@ mod machine;
 mod nak;
 mod outbox;
 mod registration;
+mod renewal;
 mod roster;
+mod suspicion;
+mod takeover;
 mod time;
 mod timers;
 mod unicast;
@@ -46,8 +49,14 @@ pub use machine::{
 };
 pub use nak::{ALL_MISSING, ANY_BLOCK, Nak};
 pub use outbox::{MAX_OUTBOX, Outbox};
-pub use registration::{Confirm, Frame, Grant, Handover, Join, JoinRole, Refusal, confirmation};
+pub use registration::{
+    Confirm, Follow, Frame, Grant, Handover, HandoverTaken, Join, JoinRole, OfficeTaken, Refusal, StatePart,
+    confirmation,
+};
+pub use renewal::Renewal;
 pub use roster::{Credential, Revocation, Roster, SignedRevocation, policy_digest};
+pub use suspicion::Suspicion;
+pub use takeover::{Office, Succession, Takeover, Warrant};
 pub use time::Instant;
 pub use timers::Timers;
 pub use unicast::{Registration, ResyncAnswer, ToManager, ToMember, claimed_sender};

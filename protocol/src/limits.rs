@@ -66,6 +66,40 @@ pub const MAX_TERM_JUMP: u32 = 65_536;
 pub const MAX_ROSTER: usize = 64;
 /// Successors named in an alarm.
 pub const MAX_SUCCESSORS: usize = 5;
+/// Standbys that follow a manager: the first of the successors.
+pub const STANDBYS: usize = 2;
+/// How long a key update waits for a standby to acknowledge what it follows from. After that it is not in step.
+pub const STANDBY_LAG: Duration = Duration::from_millis(50);
+/// How long anything acknowledged waits for a standby. One that is silent for so long is not waited for any more.
+pub const STANDBY_SILENCE: Duration = Duration::from_millis(300);
+/// The most bytes of a manager's state in one frame to a standby.
+pub const MAX_STATE_PART: usize = 32_768;
+/// How long the answer to a probe may take. The probe goes out so long before the silence ends.
+pub const PROBE_WAIT: Duration = Duration::from_millis(300);
+/// The longest random wait before a suspicion; a quarter of it at least for all but the first hundred members.
+pub const SUSPICION_WAIT: Duration = Duration::from_millis(60);
+/// Suspicions of others after which a member keeps its own to itself.
+pub const SUSPICIONS_HEARD: usize = 3;
+/// Suspicions in a takeover.
+pub const MAX_SUSPICIONS: usize = 4;
+/// How many alarms behind the newest one a suspicion may be: as many as fit into the silence.
+pub const SUSPICION_SLACK: u64 = 12;
+/// From one successor's turn to take over to the next one's.
+pub const SUCCESSION_STAGGER: Duration = Duration::from_millis(700);
+/// From the loss of a manager to the election of another one, where no successor takes over.
+pub const NO_SUCCESSOR: Duration = Duration::from_secs(3);
+/// Between two takeovers of a new manager, which repeats it for [`TAKEOVER_REPEATED`].
+pub const TAKEOVER_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a new manager repeats its takeover, and how long credentials of the manager before count.
+pub const TAKEOVER_REPEATED: Duration = Duration::from_secs(60);
+/// How long after a takeover the manager before may come back as a member. After that it counts as removed.
+pub const RETURN_TIME: Duration = Duration::from_secs(30);
+/// How long after a renewal its datagram goes out with each alarm.
+pub const RENEWAL_REPEATED: Duration = Duration::from_secs(10);
+/// Departures a manager remembers, to hand them over when it gives way; older ones are forgotten.
+pub const MAX_DEPARTED: usize = 4_096;
+/// Sender ids in one frame of a handover, of each kind.
+pub const MAX_HANDED: usize = 2_048;
 /// Subgroups on the path to the root.
 pub const MAX_DEPTH: usize = 16;
 /// The most packets of one key update, parity included; their number is 16 bits on the wire.

@@ -12,11 +12,12 @@ use keytree::{Degree, RegNo, TreeId};
 use crate::alarm::millis32;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::envelope::{PROTOCOL_VERSION, Verified};
-use crate::ids::{GroupId, SenderId, StateId, SubgroupId};
+use crate::ids::{Commit, GroupId, SenderId, StateId, SubgroupId};
 use crate::keys::Domain;
-use crate::limits::{MAX_GRANT_REVOCATIONS, Timing};
+use crate::limits::{MAX_DATAGRAM, MAX_GRANT_REVOCATIONS, MAX_HANDED, MAX_STATE_PART, Timing};
 use crate::machine::{Peer, Rejected};
 use crate::roster::{Credential, Revocation, Roster, SignedRevocation};
+use crate::takeover::Office;
 
 /// A frame of the registration exchange.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +35,75 @@ pub enum Frame {
     /// manager → manager: "you are the group's manager, not I; these are shut out."
     Handover(Handover),
     /// manager → manager: what the last frame named is durable here; the next one may come.
-    HandoverTaken,
+    HandoverTaken(HandoverTaken),
+    /// standby → manager: tell me everything from now on.
+    Follow(Follow),
+    /// manager → standby: a part of the state as of a record.
+    State(StatePart),
+    /// manager → standby: one more record, with its number; whoever holds the bytes wipes them.
+    Change(Commit, Vec<u8>),
+    /// standby → manager: everything up to this record is held.
+    Followed(Commit),
+    /// manager → standby: manage in my place; the state is what you hold up to this record.
+    Office(Commit),
+    /// standby → manager: this start is durable; warrant it.
+    OfficeTaken(OfficeTaken),
+    /// manager → standby: the takeover, signed. It is durable here that this manager manages no more.
+    Warrant(Vec<u8>),
+}
+
+/// What a successor opens its connection to the manager with, when the alarm names it among the first
+/// [`STANDBYS`](crate::limits::STANDBYS).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Follow {
+    /// The group.
+    pub group: GroupId,
+    /// The subgroup.
+    pub subgroup: SubgroupId,
+    /// The standby's registration.
+    pub sender: SenderId,
+}
+
+/// A part of the manager's state, which a standby puts together: it holds every leaf secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StatePart {
+    /// The newest record in it.
+    pub upto: Commit,
+    /// Which part, from 0.
+    pub part: u16,
+    /// How many there are; at least 1.
+    pub parts: u16,
+    /// At most [`MAX_STATE_PART`] bytes. Whoever holds them wipes them.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for StatePart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StatePart({}/{} of {:?}, {} bytes)", self.part, self.parts, self.upto, self.bytes.len())
+    }
+}
+
+/// The start of a standby that was told to take over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfficeTaken {
+    /// Its start, at epoch 0.
+    pub start: StateId,
+    /// Its signing key.
+    pub key: PublicKey,
+    /// Where it takes unicast.
+    pub address: SocketAddr,
+    /// Where nodes register with it.
+    pub registrar: SocketAddr,
+}
+
+/// The answer to one frame of a handover.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HandoverTaken {
+    /// To the last frame, where both managed the same subgroup: what the winner's office is from now on. It has taken
+    /// out whom the frames named, and begun a new term.
+    pub office: Option<Office>,
+    /// Members of the frame that the winner does not know: they have to register.
+    pub strangers: Vec<SenderId>,
 }
 
 /// What a manager hands to the one it gives way to, in as many frames as it takes (GSM 3.5; DESIGN: partition and merge).
@@ -48,6 +117,10 @@ pub struct Handover {
     pub state: StateId,
     /// Revocations; at most [`MAX_GRANT_REVOCATIONS`] a frame.
     pub revocations: Vec<Revocation>,
+    /// Registrations that ended there; at most [`MAX_HANDED`] a frame.
+    pub departed: Vec<SenderId>,
+    /// Registrations there are; at most [`MAX_HANDED`] a frame.
+    pub members: Vec<SenderId>,
     /// Whether this is the last frame.
     pub last: bool,
 }
@@ -61,7 +134,7 @@ pub struct Join {
     pub role: JoinRole,
     /// Its signing key; the manager puts it into the credential.
     pub signing: PublicKey,
-    /// Its X25519 key. The manager keeps it, so that leaf secrets can be renewed; nothing does so yet.
+    /// Its X25519 key, by which its leaf secret and unicast key can be renewed.
     pub exchange: ExchangePublic,
 }
 
@@ -252,13 +325,20 @@ impl Frame {
     const REFUSED: u8 = 0x85;
     const HANDOVER: u8 = 0x86;
     const HANDOVER_TAKEN: u8 = 0x87;
+    const FOLLOW: u8 = 0x88;
+    const STATE: u8 = 0x89;
+    const CHANGE: u8 = 0x8a;
+    const FOLLOWED: u8 = 0x8b;
+    const OFFICE: u8 = 0x8c;
+    const OFFICE_TAKEN: u8 = 0x8d;
+    const WARRANT: u8 = 0x8e;
 
     /// The group an opening frame is for, so that one listener serves all groups of a process; `None` for a frame that
     /// opens nothing.
     pub fn group_of(bytes: &[u8]) -> Option<GroupId> {
         let mut reader = Reader::new(bytes);
-        let known =
-            reader.u8().ok()? == PROTOCOL_VERSION && matches!(reader.u8().ok()?, Self::JOIN | Self::HANDOVER);
+        let known = reader.u8().ok()? == PROTOCOL_VERSION
+            && matches!(reader.u8().ok()?, Self::JOIN | Self::HANDOVER | Self::FOLLOW);
         if known { reader.group().ok() } else { None }
     }
 
@@ -292,11 +372,16 @@ impl Frame {
                 writer.u8(Self::HANDOVER).group(handover.group).subgroup(handover.subgroup);
                 writer.state(handover.state);
                 writer.list(&handover.revocations, |writer, revocation| revocation.encode(writer));
+                put_senders(&mut writer, &handover.departed);
+                put_senders(&mut writer, &handover.members);
                 writer.bool(handover.last);
             }
-            Self::HandoverTaken => {
+            Self::HandoverTaken(taken) => {
                 writer.u8(Self::HANDOVER_TAKEN);
+                writer.option(taken.office.as_ref(), |writer, office| office.encode(writer));
+                put_senders(&mut writer, &taken.strangers);
             }
+            following => following.encode_following(&mut writer),
         }
         writer.into_bytes()
     }
@@ -329,14 +414,82 @@ impl Frame {
                 subgroup: reader.subgroup()?,
                 state: reader.state()?,
                 revocations: reader.list(MAX_GRANT_REVOCATIONS, "revocations", Revocation::decode)?,
+                departed: read_senders(&mut reader)?,
+                members: read_senders(&mut reader)?,
                 last: reader.bool()?,
             }),
-            Self::HANDOVER_TAKEN => Self::HandoverTaken,
-            _ => return Err(Rejected::Malformed),
+            Self::HANDOVER_TAKEN => Self::HandoverTaken(HandoverTaken {
+                office: reader.option(Office::read)?,
+                strangers: read_senders(&mut reader)?,
+            }),
+            kind => Self::decode_following(kind, &mut reader)?,
         };
         reader.finish()?;
         Ok(frame)
     }
+}
+
+/// The frames between a standby and its manager.
+impl Frame {
+    fn encode_following(&self, writer: &mut Writer) {
+        match self {
+            Self::Follow(follow) => {
+                writer.u8(Self::FOLLOW).group(follow.group).subgroup(follow.subgroup).sender(follow.sender)
+            }
+            Self::State(state) => {
+                writer.u8(Self::STATE).u64(state.upto.0).u16(state.part).u16(state.parts);
+                writer.opaque(&state.bytes)
+            }
+            Self::Change(commit, bytes) => writer.u8(Self::CHANGE).u64(commit.0).opaque(bytes),
+            Self::Followed(upto) => writer.u8(Self::FOLLOWED).u64(upto.0),
+            Self::Office(upto) => writer.u8(Self::OFFICE).u64(upto.0),
+            Self::OfficeTaken(taken) => {
+                writer.u8(Self::OFFICE_TAKEN).state(taken.start).bytes(&taken.key.0);
+                writer.socket_addr(taken.address).socket_addr(taken.registrar)
+            }
+            Self::Warrant(takeover) => writer.u8(Self::WARRANT).opaque(takeover),
+            _ => writer,
+        };
+    }
+
+    fn decode_following(kind: u8, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match kind {
+            Self::FOLLOW => Self::Follow(Follow {
+                group: reader.group()?,
+                subgroup: reader.subgroup()?,
+                sender: reader.sender()?,
+            }),
+            Self::STATE => Self::State(StatePart {
+                upto: Commit(reader.u64()?),
+                part: reader.u16()?,
+                parts: reader.u16()?,
+                bytes: reader.opaque(MAX_STATE_PART, "state")?.to_vec(),
+            }),
+            Self::CHANGE => {
+                Self::Change(Commit(reader.u64()?), reader.opaque(MAX_STATE_PART, "record")?.to_vec())
+            }
+            Self::FOLLOWED => Self::Followed(Commit(reader.u64()?)),
+            Self::OFFICE => Self::Office(Commit(reader.u64()?)),
+            Self::OFFICE_TAKEN => Self::OfficeTaken(OfficeTaken {
+                start: reader.state()?,
+                key: PublicKey(reader.array()?),
+                address: reader.socket_addr()?,
+                registrar: reader.socket_addr()?,
+            }),
+            Self::WARRANT => Self::Warrant(reader.opaque(MAX_DATAGRAM, "takeover")?.to_vec()),
+            _ => return Err(Malformed::Invalid("frame")),
+        })
+    }
+}
+
+fn put_senders(writer: &mut Writer, senders: &[SenderId]) {
+    writer.list(senders, |writer, sender| {
+        writer.sender(*sender);
+    });
+}
+
+fn read_senders(reader: &mut Reader<'_>) -> Result<Vec<SenderId>, Malformed> {
+    reader.list(MAX_HANDED, "sender ids", Reader::sender)
 }
 
 /// The MAC of one half of the key confirmation, over the JOIN and the GRANT as both ends saw them.

@@ -1,5 +1,5 @@
 //! What a member and its manager say to each other under the member's unicast key: keepalive, resync, leave,
-//! and the revocations a member missed.
+//! probe, credential, and the revocations that one of the two does not know of.
 //!
 //! | field | bytes | meaning |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | sealed | | the message; everything before is authenticated with it |
 //! | tag | 16 | |
 
-use crypto::{Aead, Secret, wipe};
+use crypto::{Aead, PublicKey, Secret, wipe};
 use keytree::{PathKey, Version};
 use rand_core::CryptoRng;
 
@@ -19,7 +19,7 @@ use crate::ids::{SenderId, StateId};
 use crate::keys::Domain;
 use crate::limits::{MAX_DATAGRAM, MAX_REVOCATIONS_A_PACKET};
 use crate::machine::Rejected;
-use crate::roster::SignedRevocation;
+use crate::roster::{Credential, SignedRevocation};
 
 /// The longest path a resync answer carries: the levels of the largest tree.
 const MAX_PATH_KEYS: usize = 31;
@@ -27,7 +27,7 @@ const MAX_PATH_KEYS: usize = 31;
 const MAX_PLAIN: usize = 16 + MAX_DATAGRAM + MAX_PATH_KEYS * (1 + 6 + 32);
 
 /// From a member to its manager.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToManager {
     /// "I am here, and this is the state I hold." Every keepalive interval.
     Keepalive {
@@ -56,6 +56,26 @@ pub enum ToManager {
         /// How many of the manager's list the member has already, in the manager's order.
         from: u32,
     },
+    /// "Are you there?" Before a member holds its manager for lost.
+    Probe {
+        /// Grows with every probe of this registration; echoed by the answer.
+        nonce: u64,
+    },
+    /// "My credential is of the manager before you." At most once a [`crate::limits::RESYNC_INTERVAL`].
+    Credential {
+        /// Grows with every request of this registration; echoed by the answer.
+        nonce: u64,
+    },
+    /// Evictions by another manager of the subgroup that this one does not know of. At most once a
+    /// [`crate::limits::RESYNC_INTERVAL`], until it is taken.
+    Evidence {
+        /// Grows with every request of this registration; echoed by the answer.
+        nonce: u64,
+        /// Who signed them: a manager that was followed before.
+        issuer: PublicKey,
+        /// At most [`crate::limits::MAX_REVOCATIONS_A_PACKET`].
+        revocations: Vec<SignedRevocation>,
+    },
 }
 
 /// From a manager to one member.
@@ -77,6 +97,25 @@ pub enum ToMember {
         /// At most [`crate::limits::MAX_REVOCATIONS_A_PACKET`]; fewer, and the list ends here.
         revocations: Vec<SignedRevocation>,
     },
+    /// The manager lives.
+    Alive {
+        /// From the probe.
+        nonce: u64,
+        /// Its newest alarm, as it was sent.
+        alarm: Vec<u8>,
+    },
+    /// The member's credential, signed by the manager it has now.
+    Credential {
+        /// From the request.
+        nonce: u64,
+        /// The credential.
+        credential: Credential,
+    },
+    /// What the member has shown is durable.
+    EvidenceTaken {
+        /// From the evidence.
+        nonce: u64,
+    },
 }
 
 /// The answer to a resync request: installed only if the alarm verifies and the path reproduces its key check.
@@ -95,6 +134,9 @@ impl ToManager {
     const RESYNC: u8 = 2;
     const LEAVE: u8 = 3;
     const REVOCATIONS: u8 = 4;
+    const PROBE: u8 = 5;
+    const CREDENTIAL: u8 = 6;
+    const EVIDENCE: u8 = 7;
 
     /// The datagram, sealed under the member's unicast key with a fresh random nonce.
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
@@ -108,6 +150,12 @@ impl ToManager {
             }
             Self::Leave { nonce } => plain.u8(Self::LEAVE).u64(*nonce),
             Self::Revocations { nonce, from } => plain.u8(Self::REVOCATIONS).u64(*nonce).u32(*from),
+            Self::Probe { nonce } => plain.u8(Self::PROBE).u64(*nonce),
+            Self::Credential { nonce } => plain.u8(Self::CREDENTIAL).u64(*nonce),
+            Self::Evidence { nonce, issuer, revocations } => {
+                plain.u8(Self::EVIDENCE).u64(*nonce).bytes(&issuer.0);
+                plain.list(revocations, |writer, revocation| revocation.encode(writer))
+            }
         };
         seal(DatagramKind::ToManager, at, plain.into_bytes(), rng)
     }
@@ -125,6 +173,13 @@ impl ToManager {
             Self::RESYNC => Self::Resync { nonce: reader.u64()?, held: reader.option(Reader::state)? },
             Self::LEAVE => Self::Leave { nonce: reader.u64()? },
             Self::REVOCATIONS => Self::Revocations { nonce: reader.u64()?, from: reader.u32()? },
+            Self::PROBE => Self::Probe { nonce: reader.u64()? },
+            Self::CREDENTIAL => Self::Credential { nonce: reader.u64()? },
+            Self::EVIDENCE => Self::Evidence {
+                nonce: reader.u64()?,
+                issuer: PublicKey(reader.array()?),
+                revocations: read_revocations(&mut reader)?,
+            },
             _ => return Err(Malformed::Invalid("unicast message")),
         };
         reader.finish()?;
@@ -136,6 +191,9 @@ impl ToMember {
     const RESYNC: u8 = 1;
     const LEAVE_TAKEN: u8 = 2;
     const REVOCATIONS: u8 = 3;
+    const ALIVE: u8 = 4;
+    const CREDENTIAL: u8 = 5;
+    const EVIDENCE_TAKEN: u8 = 6;
 
     /// The datagram, sealed under the member's unicast key with a fresh random nonce.
     pub fn seal(&self, at: &Registration<'_>, rng: &mut dyn CryptoRng) -> Vec<u8> {
@@ -152,6 +210,13 @@ impl ToMember {
                 plain.u8(Self::REVOCATIONS).u64(*nonce).u32(*from);
                 plain.list(revocations, |writer, revocation| revocation.encode(writer))
             }
+            Self::Alive { nonce, alarm } => plain.u8(Self::ALIVE).u64(*nonce).opaque(alarm),
+            Self::Credential { nonce, credential } => {
+                plain.u8(Self::CREDENTIAL).u64(*nonce);
+                credential.encode(&mut plain);
+                &mut plain
+            }
+            Self::EvidenceTaken { nonce } => plain.u8(Self::EVIDENCE_TAKEN).u64(*nonce),
         };
         seal(DatagramKind::ToMember, at, plain.into_bytes(), rng)
     }
@@ -176,12 +241,15 @@ impl ToMember {
             Self::REVOCATIONS => Self::Revocations {
                 nonce: reader.u64()?,
                 from: reader.u32()?,
-                revocations: reader.list(
-                    MAX_REVOCATIONS_A_PACKET,
-                    "revocations",
-                    SignedRevocation::decode,
-                )?,
+                revocations: read_revocations(&mut reader)?,
             },
+            Self::ALIVE => {
+                Self::Alive { nonce: reader.u64()?, alarm: reader.opaque(MAX_DATAGRAM, "alarm")?.to_vec() }
+            }
+            Self::CREDENTIAL => {
+                Self::Credential { nonce: reader.u64()?, credential: Credential::decode(&mut reader)? }
+            }
+            Self::EVIDENCE_TAKEN => Self::EvidenceTaken { nonce: reader.u64()? },
             _ => return Err(Malformed::Invalid("unicast message")),
         };
         reader.finish()?;
@@ -208,6 +276,10 @@ pub fn claimed_sender(datagram: &[u8]) -> Result<SenderId, Rejected> {
 }
 
 const NONCE_LEN: usize = 12;
+
+fn read_revocations(reader: &mut Reader<'_>) -> Result<Vec<SignedRevocation>, Malformed> {
+    reader.list(MAX_REVOCATIONS_A_PACKET, "revocations", SignedRevocation::decode)
+}
 
 fn put_state(writer: &mut Writer, state: &StateId) {
     writer.state(*state);

@@ -254,5 +254,8 @@ fn alarm(counter: u64) -> Alarm {
         next_rekey: Duration::ZERO,
         path: Vec::new(),
         successors: Vec::new(),
+        in_step: 0,
+        members: 1,
+        renewals: 0,
     }
 }

@@ -289,7 +289,7 @@ impl Manager {
     pub(crate) fn answers(&self, to: &Offered) -> Vec<ResyncAnswer> {
         let answer = |message| match message {
             ToMember::Resync(answer) => Some(answer),
-            ToMember::LeaveTaken { .. } | ToMember::Revocations { .. } => None,
+            _ => None,
         };
         self.unicasts(to).into_iter().filter_map(answer).collect()
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crypto::{Roles, Secret};
 use gsm::GsmEvent;
 use protocol::{
-    Epoch, Frame, GroupId, Handover, Inst, Join, JoinRole, Peer, Refusal, Revocation, StateId, SubgroupId,
-    Term,
+    Epoch, Frame, GroupId, Handover, HandoverTaken, Inst, Join, JoinRole, Peer, Refusal, Revocation, StateId,
+    SubgroupId, Term,
 };
 
 use crate::lan::{Certificates, GROUP, Lan, address, says};
@@ -30,7 +30,15 @@ fn revocation(identity: &str) -> Revocation {
 
 fn handover(revocations: Vec<Revocation>, last: bool) -> Frame {
     let state = StateId { term: Term(1), inst: Inst(1), epoch: Epoch(1) };
-    Frame::Handover(Handover { group: GROUP, subgroup: SubgroupId(3), state, revocations, last })
+    Frame::Handover(Handover {
+        group: GROUP,
+        subgroup: SubgroupId(3),
+        state,
+        revocations,
+        departed: Vec::new(),
+        members: Vec::new(),
+        last,
+    })
 }
 
 /// Has a manager shut these identities out, as if another manager had handed them over.
@@ -38,7 +46,7 @@ pub(crate) fn shut_out(lan: &mut Lan, manager: usize, identities: &[String]) {
     let all: Vec<_> = identities.iter().map(|identity| revocation(identity)).collect();
     for part in all.chunks(256) {
         let answers = says(lan, manager, peer("helper", true), &[handover(part.to_vec(), true)]);
-        assert_eq!(answers, [Frame::HandoverTaken]);
+        assert_eq!(answers, [Frame::HandoverTaken(HandoverTaken { office: None, strangers: Vec::new() })]);
     }
     lan.settle(manager);
 }

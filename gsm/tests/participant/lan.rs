@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{
-    Ed25519Signer, Ed25519Verifier, ExchangePublic, Label, PublicKey, Roles, Secret, Signature, Signer,
+    Ed25519Signer, Ed25519Verifier, ExchangeSecret, Label, PublicKey, Roles, Secret, Signature, Signer,
     Suite, Verifier as _, hash,
 };
 use gsm::{
@@ -439,8 +439,8 @@ pub(crate) fn member_config(identity: &str, manager: bool, of: &[usize]) -> Memb
     MemberConfig {
         group: GROUP,
         registrars: of.iter().map(|node| registrar(*node)).collect(),
-        signing: Ed25519Signer::from_seed(&Secret::new(print)).public_key(),
-        exchange: ExchangePublic(print),
+        signer: Arc::new(Ed25519Signer::from_seed(&Secret::new(print))),
+        exchange: Arc::new(ExchangeSecret::from_bytes(Secret::new(print))),
         verifier: Arc::new(Ed25519Verifier),
         discovery: Some(Discovery {
             address: discovery(),

@@ -52,6 +52,9 @@ fn alarm(term: u32, counter: u64) -> Alarm {
         next_rekey: Duration::ZERO,
         path: Vec::new(),
         successors: Vec::new(),
+        in_step: 0,
+        members: 1,
+        renewals: 0,
     }
 }
 

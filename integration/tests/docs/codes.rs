@@ -1,10 +1,10 @@
 //! Every code of `docs/protocol.md` is that of the code, and none is missing.
 
-use crypto::{Aead, Secret, Suite};
+use crypto::{Aead, PublicKey, Secret, Signature, Suite};
 use keytree::Epoch;
 use protocol::{
-    DatagramKind, Domain, Envelope, GroupId, Inst, Refusal, Registration, ResyncAnswer, SenderId, StateId,
-    SubgroupId, Term, ToManager, ToMember,
+    Credential, DatagramKind, Domain, Envelope, GroupId, Inst, Refusal, Registration, ResyncAnswer, SenderId,
+    StateId, SubgroupId, Term, ToManager, ToMember,
 };
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
@@ -33,7 +33,7 @@ fn the_frames_are_those_of_the_code() {
     let page: Vec<_> =
         protocol_table("frames").into_iter().map(|row| (number(&row[0]), row[1].clone())).collect();
     assert_eq!(page, code);
-    assert_eq!(page.len(), 7);
+    assert_eq!(page.len(), 14);
 }
 
 #[test]
@@ -88,11 +88,17 @@ fn the_sealed_messages_are_those_of_the_code() {
     let held = Some(StateId { term: Term(1), inst: Inst(2), epoch: Epoch(3) });
     let answer = ResyncAnswer { nonce: 1, alarm: vec![6; 9], path: Vec::new() };
     let revocations = Vec::new();
+    let evidence = ToManager::Evidence { nonce: 1, issuer: PublicKey([1; 32]), revocations: Vec::new() };
+    let signature = Signature([2; 64]);
+    let credential = Credential { sender: SenderId(1), key: PublicKey([1; 32]), eligible: true, signature };
     let sent = [
         ("ToManager", "Keepalive", ToManager::Keepalive { counter: 1, held }.seal(&at, &mut rng)),
         ("ToManager", "Resync", ToManager::Resync { nonce: 1, held }.seal(&at, &mut rng)),
         ("ToManager", "Leave", ToManager::Leave { nonce: 1 }.seal(&at, &mut rng)),
         ("ToManager", "Revocations", ToManager::Revocations { nonce: 1, from: 0 }.seal(&at, &mut rng)),
+        ("ToManager", "Probe", ToManager::Probe { nonce: 1 }.seal(&at, &mut rng)),
+        ("ToManager", "Credential", ToManager::Credential { nonce: 1 }.seal(&at, &mut rng)),
+        ("ToManager", "Evidence", evidence.seal(&at, &mut rng)),
         ("ToMember", "Resync", ToMember::Resync(answer).seal(&at, &mut rng)),
         ("ToMember", "LeaveTaken", ToMember::LeaveTaken { nonce: 1 }.seal(&at, &mut rng)),
         (
@@ -100,6 +106,9 @@ fn the_sealed_messages_are_those_of_the_code() {
             "Revocations",
             ToMember::Revocations { nonce: 1, from: 0, revocations }.seal(&at, &mut rng),
         ),
+        ("ToMember", "Alive", ToMember::Alive { nonce: 1, alarm: vec![6; 9] }.seal(&at, &mut rng)),
+        ("ToMember", "Credential", ToMember::Credential { nonce: 1, credential }.seal(&at, &mut rng)),
+        ("ToMember", "EvidenceTaken", ToMember::EvidenceTaken { nonce: 1 }.seal(&at, &mut rng)),
     ];
     let rows = protocol_table("unicast messages");
     assert_eq!(rows.len(), sent.len());

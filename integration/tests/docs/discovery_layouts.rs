@@ -1,13 +1,14 @@
-//! The tables of discovery and of a manager's comeback: every field, in its order and of its length.
+//! The tables of discovery, of a manager's comeback and of another manager: every field, in its order and of its length.
 
 use std::net::SocketAddr;
 
-use crypto::{Ed25519Signer, PublicKey, Secret, Signature, Suite};
+use crypto::{Ed25519Signer, ExchangePublic, PublicKey, Secret, Signature, Signer, Suite};
 use protocol::discovery::{Claim, Find, FindKind, Held, Mandate, Presence, Reply};
 use protocol::limits::MAX_DATAGRAM;
 use protocol::{
-    Answer, DatagramKind, Domain, Envelope, Farewell, GroupId, Inst, Question, Revocation, SignedRevocation,
-    SubgroupId, Term, encode_revocations,
+    Answer, Credential, DatagramKind, Domain, Envelope, Epoch, Farewell, GroupId, Inst, Office, Question,
+    Renewal, Revocation, SenderId, SignedRevocation, StateId, SubgroupId, Suspicion, Takeover, Term,
+    encode_revocations,
 };
 
 use crate::layouts::{DOMAIN, plain_alarm};
@@ -188,4 +189,61 @@ fn what_is_said_at_a_comeback_stands_as_its_tables_say() {
         ("signature", tail(&bytes)),
     ];
     check("farewell", &bytes, &fields);
+}
+
+#[test]
+fn what_is_said_of_another_manager_stands_as_its_tables_say() {
+    let state = StateId { term: Term(1), inst: Inst(2), epoch: Epoch(3) };
+    let start = StateId { term: Term(2), inst: Inst(4), epoch: Epoch(0) };
+    let key = signer().public_key();
+    let credential = Credential { sender: SenderId(5), key, eligible: true, signature: Signature([6; 64]) };
+    let one = [vec![0, 0, 0, 0, 0, 0, 0, 5], key.0.to_vec(), vec![1], vec![6; 64]].concat();
+    let suspicion = Suspicion::sign(&DOMAIN, (state, 7), credential, &Secret::new([8; 32]), &signer());
+    let bytes = suspicion.encode(&DOMAIN);
+    let fields = [
+        ("envelope", envelope(DatagramKind::Suspicion)),
+        ("state", state.to_bytes().to_vec()),
+        ("counter", vec![0, 0, 0, 0, 0, 0, 0, 7]),
+        ("credential", one.clone()),
+        ("signature", bytes[157..221].to_vec()),
+        ("MAC", bytes[221..].to_vec()),
+    ];
+    check("suspicion", &bytes, &fields);
+
+    let office = Office {
+        old: state,
+        start,
+        key,
+        sender: SenderId(5),
+        address: registrar().0,
+        registrar: registrar().0,
+    };
+    let takeover = Takeover::suspected(&DOMAIN, office, credential, &[suspicion; 2], &signer());
+    let fields = [
+        ("envelope", envelope(DatagramKind::Takeover)),
+        ("old", state.to_bytes().to_vec()),
+        ("start", start.to_bytes().to_vec()),
+        ("key", key.0.to_vec()),
+        ("sender id", vec![0, 0, 0, 0, 0, 0, 0, 5]),
+        ("address", registrar().1),
+        ("registrar", registrar().1),
+        ("warrant", vec![1]),
+        ("credential", one),
+        ("suspicions", counted(2, &bytes[Envelope::LEN..].repeat(2))),
+        ("signature", tail(&takeover)),
+    ];
+    check("takeover", &takeover, &fields);
+    let handed = Takeover::handed(&DOMAIN, office, &signer());
+    assert_eq!(handed.len(), takeover.len() - 105 - 2 - 2 * 209);
+
+    let renewal = Renewal { start, number: 0xb1b2, key: ExchangePublic([0xb3; 32]) };
+    let bytes = renewal.encode(&DOMAIN, &signer());
+    let fields = [
+        ("envelope", envelope(DatagramKind::Renewal)),
+        ("start", start.to_bytes().to_vec()),
+        ("number", vec![0xb1, 0xb2]),
+        ("key", vec![0xb3; 32]),
+        ("signature", tail(&bytes)),
+    ];
+    check("renewal", &bytes, &fields);
 }

@@ -125,6 +125,9 @@ pub(crate) fn plain_alarm() -> Alarm {
         next_rekey: Duration::from_millis(0xc5c5_c5c5),
         path: vec![SubgroupId(1); 3],
         successors: vec![SenderId(2); 2],
+        in_step: 0xc8,
+        members: 0xc9c9_c9c9,
+        renewals: 0xcaca,
     }
 }
 
@@ -153,9 +156,19 @@ fn the_alarm_stands_as_its_table_says() {
     let end = check("alarm", 2, &bytes, &expected);
     let rest = &protocol_table("alarm")[expected.len()..];
     let names: Vec<_> = rest.iter().map(|row| (row[1].as_str(), row[2].as_str())).collect();
-    assert_eq!(names, [("2 + 8 each", "path"), ("2 + 8 each", "successors"), ("64", "signature")]);
+    assert_eq!(
+        names,
+        [
+            ("2 + 8 each", "path"),
+            ("2 + 8 each", "successors"),
+            ("1", "in step"),
+            ("4", "members"),
+            ("2", "renewals"),
+            ("64", "signature")
+        ]
+    );
     assert_eq!(number(&rest[0][0]) as usize, end);
-    assert_eq!(bytes.len(), end + 2 + 3 * 8 + 2 + 2 * 8 + 64);
+    assert_eq!(bytes.len(), end + 2 + 3 * 8 + 2 + 2 * 8 + 7 + 64);
 }
 
 #[test]

@@ -86,6 +86,9 @@ impl Member {
                 let (at, gate) = ((*nonce, *from), membership.gate());
                 catch_up.on_page(now, at, revocations, gate, &mut self.revocations)?;
             }
+            ToMember::Alive { .. } | ToMember::Credential { .. } | ToMember::EvidenceTaken { .. } => {
+                return Err(Rejected::OutOfPlace);
+            }
         }
         Ok(())
     }

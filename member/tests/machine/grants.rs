@@ -1,6 +1,6 @@
 //! A grant is believed only if everything in it holds together: the confirmation, the signatures, the addresses.
 
-use crypto::{Ed25519Signer, PublicKey, Secret};
+use crypto::{Ed25519Signer, PublicKey, Secret, Signer};
 use member::MemberEvent;
 use protocol::{
     Confirm, ConnId, Credential, Domain, Frame, Grant, GroupId, Input, Refusal, Rejected, Roster,
@@ -8,7 +8,7 @@ use protocol::{
 };
 
 use super::manager::Manager;
-use super::node::{Node, SIGNING, channel, peer, plain_grant, registrar};
+use super::node::{Node, channel, peer, plain_grant, registrar, signer};
 
 type Spoil = fn(&mut Grant, &Manager);
 type Way<'a> = &'a dyn Fn(&Node, &mut Manager) -> (Grant, Confirm);
@@ -36,7 +36,8 @@ fn a_grant_that_does_not_hold_together_is_distrusted() {
         ("data is not multicast", |grant, _| grant.data.set_ip([10, 0, 0, 1].into())),
         ("control is unspecified", |grant, _| grant.control.set_ip([0, 0, 0, 0].into())),
         ("the credential is another's", |grant, manager| {
-            grant.credential = Credential::sign(&grant.domain, SenderId(9), SIGNING, false, &manager.signer);
+            grant.credential =
+                Credential::sign(&grant.domain, SenderId(9), signer().public_key(), false, &manager.signer);
         }),
         ("the sender id is another's", |grant, _| grant.sender = SenderId(9)),
         ("the credential is for another key", |grant, manager| {
@@ -45,7 +46,8 @@ fn a_grant_that_does_not_hold_together_is_distrusted() {
         }),
         ("the credential is not the manager's", |grant, _| {
             let stranger = Ed25519Signer::from_seed(&Secret::new([0x66; 32]));
-            grant.credential = Credential::sign(&grant.domain, grant.sender, SIGNING, false, &stranger);
+            grant.credential =
+                Credential::sign(&grant.domain, grant.sender, signer().public_key(), false, &stranger);
         }),
         ("eligibility is made up", |grant, _| grant.credential.eligible = true),
         ("the roster is not signed", |grant, _| grant.roster.version = RosterVersion(8)),

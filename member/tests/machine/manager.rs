@@ -208,6 +208,9 @@ impl Manager {
             next_rekey: Duration::ZERO,
             path: Vec::new(),
             successors: Vec::new(),
+            in_step: 0,
+            members: 1,
+            renewals: 0,
         };
         spoil(&mut alarm);
         alarm.encode(&self.domain, &self.signer)

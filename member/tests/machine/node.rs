@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret};
+use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, Roles, Secret};
 use data::KeyRing;
 use member::{Member, MemberConfig, MemberEvent};
 use protocol::discovery::Find;
@@ -17,7 +17,10 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::manager::{GROUP, Manager};
 
-pub(crate) const SIGNING: PublicKey = PublicKey([4; 32]);
+/// Signs for the node.
+pub(crate) fn signer() -> Ed25519Signer {
+    Ed25519Signer::from_seed(&Secret::new([4; 32]))
+}
 pub(crate) const MANAGER_ADDRESS: [u8; 4] = [10, 0, 0, 200];
 const STRANGER: [u8; 4] = [10, 0, 0, 99];
 
@@ -286,8 +289,8 @@ pub(crate) fn config() -> MemberConfig {
     MemberConfig {
         group: GROUP,
         registrars: vec![registrar(1), registrar(2), registrar(3)],
-        signing: SIGNING,
-        exchange: ExchangePublic([5; 32]),
+        signer: Arc::new(signer()),
+        exchange: Arc::new(ExchangeSecret::from_bytes(Secret::new([5; 32]))),
         verifier: Arc::new(Ed25519Verifier),
         discovery: None,
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crypto::{EntryIv, ExchangePublic, MerkleHash, PublicKey, Secret, Signature, Suite};
 use keytree::{Change, Degree, Entry, NodeId, PathKey, Sealed, Target, TreeId};
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
@@ -14,9 +15,10 @@ use protocol::limits::{
     MAX_DATAGRAM, MAX_DEPTH, MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS_A_PACKET, MAX_ROSTER, MAX_SUCCESSORS,
 };
 use protocol::{
-    Alarm, Body, Confirm, Credential, Domain, Epoch, Frame, Grant, GroupId, Handover, Inst, Join, JoinRole,
-    Nak, Refusal, RegNo, ResyncAnswer, Revocation, Roster, RosterVersion, SenderId, SignedRevocation,
-    StateId, SubgroupId, Term, Timing, ToManager, ToMember, UpdateHeader, Version,
+    Alarm, Body, Commit, Confirm, Credential, Domain, Epoch, Follow, Frame, Grant, GroupId, Handover,
+    HandoverTaken, Inst, Join, JoinRole, Nak, Office, OfficeTaken, Refusal, RegNo, ResyncAnswer, Revocation,
+    Roster, RosterVersion, SenderId, SignedRevocation, StateId, StatePart, SubgroupId, Term, Timing,
+    ToManager, ToMember, UpdateHeader, Version,
 };
 
 /// The same cases in every run, unless the environment (`PROPTEST_CASES`, `PROPTEST_RNG_SEED`) says otherwise.
@@ -162,15 +164,61 @@ fn grant() -> impl Strategy<Value = Grant> {
 }
 
 fn handover() -> impl Strategy<Value = Handover> {
-    (any::<([u8; 16], u64, bool)>(), state(), vec(revocation(), 0..8)).prop_map(
-        |((group, subgroup, last), state, revocations)| Handover {
+    let named = (vec(revocation(), 0..8), senders(), senders());
+    (any::<([u8; 16], u64, bool)>(), state(), named).prop_map(
+        |((group, subgroup, last), state, (revocations, departed, members))| Handover {
             group: GroupId::from_bytes(group),
             subgroup: SubgroupId(subgroup),
             state,
             revocations,
+            departed,
+            members,
             last,
         },
     )
+}
+
+fn senders() -> impl Strategy<Value = Vec<SenderId>> {
+    vec(any::<u64>().prop_map(SenderId), 0..8)
+}
+
+/// What a node says of its managership: a start is of a later term than what it follows on.
+pub(crate) fn office() -> impl Strategy<Value = Office> {
+    let terms = (0..u32::MAX, 1..=u32::MAX);
+    (terms, state(), state(), any::<([u8; 32], u64)>(), address(), address()).prop_map(
+        |((term, more), old, start, (key, sender), address, registrar)| Office {
+            old: StateId { term: Term(term), ..old },
+            start: StateId { term: Term(term.saturating_add(more)), epoch: Epoch(0), ..start },
+            key: PublicKey(key),
+            sender: SenderId(sender),
+            address,
+            registrar,
+        },
+    )
+}
+
+fn following() -> impl Strategy<Value = Frame> {
+    let bytes = || vec(any::<u8>(), 0..64);
+    prop_oneof![
+        any::<([u8; 16], u64, u64)>().prop_map(|(group, subgroup, sender)| Frame::Follow(Follow {
+            group: GroupId::from_bytes(group),
+            subgroup: SubgroupId(subgroup),
+            sender: SenderId(sender),
+        })),
+        (any::<(u64, u16, u16)>(), bytes()).prop_map(|((upto, part, parts), bytes)| Frame::State(
+            StatePart { upto: Commit(upto), part, parts, bytes }
+        )),
+        (any::<u64>(), bytes()).prop_map(|(commit, bytes)| Frame::Change(Commit(commit), bytes)),
+        any::<u64>().prop_map(|upto| Frame::Followed(Commit(upto))),
+        any::<u64>().prop_map(|upto| Frame::Office(Commit(upto))),
+        office().prop_map(|office| Frame::OfficeTaken(OfficeTaken {
+            start: office.start,
+            key: office.key,
+            address: office.address,
+            registrar: office.registrar,
+        })),
+        bytes().prop_map(Frame::Warrant),
+    ]
 }
 
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
@@ -190,7 +238,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         1 => Just(Frame::Admitted),
         1 => select(Refusal::ALL.to_vec()).prop_map(Frame::Refused),
         1 => handover().prop_map(Frame::Handover),
-        1 => Just(Frame::HandoverTaken),
+        1 => (option::of(office()), senders())
+            .prop_map(|(office, strangers)| Frame::HandoverTaken(HandoverTaken { office, strangers })),
+        5 => following(),
     ]
 }
 
@@ -199,7 +249,9 @@ pub(crate) fn alarm() -> impl Strategy<Value = Alarm> {
     let checks = (any::<[u8; 8]>(), any::<bool>(), millis(65_535), any::<[u8; 16]>(), any::<u16>(), number());
     let policy = (number(), any::<[u8; 16]>(), millis(u32::MAX));
     let lists = (vec(any::<u64>(), 0..=MAX_DEPTH), vec(any::<u64>(), 0..=MAX_SUCCESSORS));
-    (numbers, checks, policy, lists).prop_map(|(numbers, checks, policy, (path, successors))| {
+    let rest = any::<(u8, u32, u16)>();
+    (numbers, checks, policy, lists, rest).prop_map(|(numbers, checks, policy, (path, successors), rest)| {
+        let (in_step, members, renewals) = rest;
         let (state, counter, journal, root, height, leaf_steps) = numbers;
         let (key_check, hard, activation, message_root, message_packets, oldest) = checks;
         Alarm {
@@ -220,6 +272,9 @@ pub(crate) fn alarm() -> impl Strategy<Value = Alarm> {
             next_rekey: policy.2,
             path: path.into_iter().map(SubgroupId).collect(),
             successors: successors.into_iter().map(SenderId).collect(),
+            in_step,
+            members,
+            renewals,
         }
     })
 }
@@ -238,12 +293,17 @@ pub(crate) fn nak() -> impl Strategy<Value = Nak> {
 }
 
 pub(crate) fn to_manager() -> impl Strategy<Value = ToManager> {
-    let held = || proptest::option::of(state());
+    let held = || option::of(state());
     prop_oneof![
         (any::<u64>(), held()).prop_map(|(counter, held)| ToManager::Keepalive { counter, held }),
         (any::<u64>(), held()).prop_map(|(nonce, held)| ToManager::Resync { nonce, held }),
         any::<u64>().prop_map(|nonce| ToManager::Leave { nonce }),
         any::<(u64, u32)>().prop_map(|(nonce, from)| ToManager::Revocations { nonce, from }),
+        any::<u64>().prop_map(|nonce| ToManager::Probe { nonce }),
+        any::<u64>().prop_map(|nonce| ToManager::Credential { nonce }),
+        (any::<(u64, [u8; 32])>(), signed_revocations()).prop_map(|((nonce, issuer), revocations)| {
+            ToManager::Evidence { nonce, issuer: PublicKey(issuer), revocations }
+        }),
     ]
 }
 
@@ -255,11 +315,23 @@ pub(crate) fn to_member() -> impl Strategy<Value = ToMember> {
     });
     let answer = (any::<u64>(), vec(any::<u8>(), 0..=MAX_DATAGRAM), vec(key, 0..=31))
         .prop_map(|(nonce, alarm, path)| ToMember::Resync(ResyncAnswer { nonce, alarm, path }));
-    let signed = |revocation| SignedRevocation { revocation, signature: Signature([7; 64]) };
-    let list = vec(revocation().prop_map(signed), 0..=MAX_REVOCATIONS_A_PACKET);
-    let list = (any::<u64>(), any::<u32>(), list)
+    let list = (any::<u64>(), any::<u32>(), signed_revocations())
         .prop_map(|(nonce, from, revocations)| ToMember::Revocations { nonce, from, revocations });
-    prop_oneof![4 => answer, 1 => any::<u64>().prop_map(|nonce| ToMember::LeaveTaken { nonce }), 1 => list]
+    prop_oneof![
+        4 => answer,
+        1 => any::<u64>().prop_map(|nonce| ToMember::LeaveTaken { nonce }),
+        1 => list,
+        1 => (any::<u64>(), vec(any::<u8>(), 0..=MAX_DATAGRAM))
+            .prop_map(|(nonce, alarm)| ToMember::Alive { nonce, alarm }),
+        1 => (any::<u64>(), credential())
+            .prop_map(|(nonce, credential)| ToMember::Credential { nonce, credential }),
+        1 => any::<u64>().prop_map(|nonce| ToMember::EvidenceTaken { nonce }),
+    ]
+}
+
+fn signed_revocations() -> impl Strategy<Value = Vec<SignedRevocation>> {
+    let signed = |revocation| SignedRevocation { revocation, signature: Signature([7; 64]) };
+    vec(revocation().prop_map(signed), 0..=MAX_REVOCATIONS_A_PACKET)
 }
 
 /// A header whose packet stands alone or among up to 65,535.
@@ -325,7 +397,7 @@ pub(crate) fn raw_body() -> impl Strategy<Value = RawBody> {
     let steps = prop_oneof![Just(0), 1..200_u16, any::<u16>()];
     let target = (
         select(vec![Change::Replace, Change::Step, Change::Fresh]),
-        proptest::option::of(0..16_u8),
+        option::of(0..16_u8),
         (number(), 1..=u16::MAX),
         prop_oneof![Just(0), any::<u16>()],
         vec((number(), steps), 16),

@@ -149,6 +149,9 @@ impl Subgroup {
             next_rekey: Duration::from_secs(2),
             path: vec![SubgroupId(9)],
             successors: vec![],
+            in_step: 0,
+            members: 1,
+            renewals: 0,
         }
     }
 
