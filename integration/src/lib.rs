@@ -16,6 +16,7 @@ mod driver;
 mod election;
 mod faults;
 mod lan;
+pub mod loss;
 mod node;
 mod oracle;
 mod process;
