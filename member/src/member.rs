@@ -1,5 +1,6 @@
 //! The member: routes inputs to the parts that deal with them, and their outcomes to the outbox.
 
+mod following;
 mod seeking;
 mod subgroup;
 
@@ -26,6 +27,8 @@ use crate::repair::Repair;
 use crate::revocations::{CatchUp, Origin, Revocations};
 use crate::search::Search;
 use crate::witness::Witness;
+
+pub use following::Following;
 
 /// Each keepalive goes out twice, the second one this part of the interval later. Nobody answers keepalives, and a
 /// manager puts out who misses three: sent once, at a loss of one in ten that would befall a member every three hours.

@@ -33,7 +33,7 @@ pub(crate) struct Membership {
     /// The start of the manager that is followed.
     start: StateId,
     /// The newest alarm verified, and its datagram, to be shown to the manager that comes back.
-    newest_alarm: Option<(StateId, u64, Vec<u8>)>,
+    newest_alarm: Option<(Alarm, Vec<u8>)>,
     /// The height of the key tree by the newest alarm.
     height: u8,
     /// The newest state any signed message has named.
@@ -113,7 +113,13 @@ impl Membership {
 
     /// The datagram of the newest alarm verified.
     pub(crate) fn newest_alarm(&self) -> Option<&[u8]> {
-        self.newest_alarm.as_ref().map(|(.., datagram)| datagram.as_slice())
+        self.newest_alarm.as_ref().map(|(_, datagram)| datagram.as_slice())
+    }
+
+    /// The newest alarm of the start that is followed.
+    pub(crate) fn alarm(&self) -> Option<&Alarm> {
+        let newest = self.newest_alarm.as_ref().map(|(alarm, _)| alarm);
+        newest.filter(|alarm| alarm.state.same_start(self.start))
     }
 
     /// Leaves of the key tree, taken or not: an upper bound of the number of members.
@@ -293,9 +299,9 @@ impl Membership {
             && self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
         let cut = self.activation.cut_below(alarm.state, alarm.oldest);
         self.known = self.known.max(alarm.state);
-        let place = (alarm.state, alarm.counter);
-        if self.newest_alarm.as_ref().is_none_or(|(state, counter, _)| place > (*state, *counter)) {
-            self.newest_alarm = Some((alarm.state, alarm.counter, datagram.to_vec()));
+        let place = |alarm: &Alarm| (alarm.state, alarm.counter);
+        if self.newest_alarm.as_ref().is_none_or(|(newest, _)| place(alarm) > place(newest)) {
+            self.newest_alarm = Some((alarm.clone(), datagram.to_vec()));
             self.height = alarm.height;
         }
         sighted || cut

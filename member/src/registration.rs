@@ -103,6 +103,13 @@ impl RegistrationExchange {
         self.next_conn
     }
 
+    /// Takes the number of the next connection.
+    pub(crate) const fn reserve_conn(&mut self) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 2;
+        conn
+    }
+
     /// Begins to try candidates at `at`, unless it has begun.
     pub(crate) fn start(&mut self, at: Instant) {
         if self.from.is_none() {
@@ -178,8 +185,7 @@ impl RegistrationExchange {
             && self.from.is_some_and(|from| from <= now)
             && let Some(to) = candidates.next(now, |to| self.tries(to))
         {
-            let conn = ConnId(self.next_conn);
-            self.next_conn += 2;
+            let conn = self.reserve_conn();
             self.attempts.push(Attempt { conn, to, deadline: now + ATTEMPT_DEADLINE });
             (self.from, self.staggered) = (Some(now + ATTEMPT_STAGGER), true);
             transmits.push(Transmit::Open { conn, to, expect: Role::Manager });
