@@ -173,7 +173,8 @@ impl SledStore {
         anchor: Found,
     ) -> Result<Loaded, StoreError> {
         let mut empty = Loaded::default();
-        let untouched = engine.read(&[]).0.is_empty() && bases.unreadable.is_empty() && unusable.is_none();
+        // A database without a base is one that the first start was still making, whatever became of it.
+        let untouched = engine.read(&[]).0.is_empty() && bases.unreadable.is_empty();
         let first = untouched && matches!(anchor, Found::Good(anchor) if anchor.commit == 0);
         let (engine, generation) = if first {
             (engine, self.data_keys.oldest())

@@ -12,12 +12,14 @@ use std::any::Any;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sled::{Batch, Db, IVec, Mode};
 
-use super::files::{at, entries, is_of_content, make_private, name, private_dir, sync_dir};
+use super::files::{
+    at, entries, is_of_content, make_private, name, private_dir, remove, sync_dir, sync_files,
+};
 use crate::StoreError;
 
 /// sled's page cache; the default would be a gigabyte.
@@ -25,6 +27,10 @@ const CACHE: u64 = 32 << 20;
 /// How often a lock that only a handle of our own can hold is tried again, and how long is waited between.
 const LOCK_TRIES: u32 = 400;
 const LOCK_WAIT: Duration = Duration::from_millis(5);
+/// How the names of sled's snapshots begin.
+pub(crate) const SNAPSHOT: &str = "snap.";
+/// How the second name of one begins.
+pub(crate) const KEPT: &str = "kept.";
 
 /// A key and its value as sled has them.
 pub(crate) type Pair = (IVec, IVec);
@@ -54,16 +60,18 @@ impl Engine {
     /// Opens or makes the database in `dir`, after removing what a process killed while opening has left there.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenFailure> {
         private_dir(dir)?;
-        tidy(dir).map_err(StoreError::from)?;
+        tidy(dir).and_then(|()| keep_snapshot(dir)).map_err(StoreError::from)?;
         let config =
             sled::Config::new().path(dir).mode(Mode::LowSpace).cache_capacity(CACHE).flush_every_ms(None);
         let db = Some(open_unlocked(&config, dir)?);
         let path = dir.join("db");
         let file = File::open(&path).map_err(at(&path)).map_err(StoreError::from)?;
         let engine = Self { db, file };
+        // sled never syncs the file that it keeps its settings in, and opens nothing without it.
         make_private(dir)
-            .and_then(|()| engine.file.sync_all())
+            .and_then(|()| sync_files(dir))
             .and_then(|()| sync_dir(dir))
+            .and_then(|()| forget_kept(dir))
             .map_err(StoreError::from)?;
         Ok(engine)
     }
@@ -132,14 +140,55 @@ fn open_unlocked(config: &sled::Config, dir: &Path) -> Result<Db, OpenFailure> {
 
 /// Removes sled's unfinished snapshots and empty ones: it refuses to open beside either, and needs neither.
 fn tidy(dir: &Path) -> io::Result<()> {
-    for path in entries(dir)? {
-        let name = name(&path);
-        let empty = || std::fs::metadata(&path).is_ok_and(|found| found.len() == 0);
-        if name.starts_with("snap.") && (name.ends_with(".generating") || empty()) {
-            std::fs::remove_file(&path).map_err(at(&path))?;
+    for path in with_prefix(dir, SNAPSHOT)? {
+        let empty = std::fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+        if name(&path).ends_with(".generating") || empty {
+            remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// Keeps sled's snapshot under a second name while the database is opened, or takes it back from there.
+///
+/// Opening, sled writes a new snapshot, removes the old one and zeroes what only the old one knew of, and syncs the
+/// directory for none of it. If the power goes then, the old name may be gone and the new one not there, and without
+/// either the database opens older than it was, without an error.
+fn keep_snapshot(dir: &Path) -> io::Result<()> {
+    let found = with_prefix(dir, SNAPSHOT)?;
+    let kept = with_prefix(dir, KEPT)?;
+    match (found.last(), kept.last()) {
+        (Some(newest), _) => {
+            forget_kept(dir)?;
+            let second = renamed(newest, SNAPSHOT, KEPT);
+            if let Err(error) = std::fs::hard_link(newest, &second) {
+                tracing::warn!(%error, path = %second.display(), "the snapshot is not kept while opening");
+            }
+        }
+        (None, Some(newest)) => {
+            std::fs::rename(newest, renamed(newest, KEPT, SNAPSHOT)).map_err(at(newest))?
+        }
+        (None, None) => return Ok(()),
+    }
+    sync_dir(dir)
+}
+
+/// The snapshot that was found is safe, so the one before it is needed no more.
+fn forget_kept(dir: &Path) -> io::Result<()> {
+    with_prefix(dir, KEPT)?.iter().try_for_each(|path| remove(path))
+}
+
+/// The files of `dir` whose names begin so, in order of their names.
+pub(crate) fn with_prefix(dir: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    let mut paths = entries(dir)?;
+    paths.retain(|path| name(path).starts_with(prefix));
+    Ok(paths)
+}
+
+/// The path with another beginning of its name.
+pub(crate) fn renamed(path: &Path, prefix: &str, other: &str) -> PathBuf {
+    let rest = name(path).strip_prefix(prefix).unwrap_or_default();
+    path.with_file_name(format!("{other}{rest}"))
 }
 
 /// What went wrong inside sled.

@@ -113,6 +113,16 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
 }
 
+/// Makes the content of the files directly in `dir` survive a loss of power.
+pub(crate) fn sync_files(dir: &Path) -> io::Result<()> {
+    for path in entries(dir)? {
+        if path.is_file() {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a file; one that is not there is in order.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::engine::{Engine, OpenFailure, Pair};
+use super::engine::{Engine, KEPT, OpenFailure, Pair, SNAPSHOT, renamed, with_prefix};
 use super::files::{at, entries, name, remove, sync_dir};
 use super::journal::copy;
 use crate::StoreError;
@@ -16,6 +16,8 @@ const REBUILT: &str = "db.new";
 const BROKEN: &str = "db.broken-";
 /// How many of them are kept. They are sealed as they always were.
 const MAX_BROKEN: usize = 3;
+/// How the names of sled's snapshots begin that a database did not open with.
+const ASIDE: &str = "aside.";
 
 /// Opens the database below `data`; if its files are unusable, puts them aside and makes a new one, and says why.
 pub(crate) fn open(data: &Path) -> Result<(Engine, Option<String>), StoreError> {
@@ -96,14 +98,13 @@ fn adopt(data: &Path) -> Result<(), StoreError> {
     Ok(sync_dir(data)?)
 }
 
-/// sled can do without its snapshot: it reads its whole log then.
+/// sled can do without its snapshot in most cases: it reads its whole log then.
 fn set_snapshots_aside(db: &Path) -> Result<(), StoreError> {
-    for path in entries(db)? {
-        if let Some(rest) = name(&path).strip_prefix("snap.") {
-            fs::rename(&path, db.join(format!("aside.{rest}"))).map_err(at(&path))?;
-        } else if name(&path).starts_with("aside.") {
-            remove(&path)?;
-        }
+    for path in with_prefix(db, ASIDE)?.iter().chain(&with_prefix(db, KEPT)?) {
+        remove(path)?;
+    }
+    for path in with_prefix(db, SNAPSHOT)? {
+        fs::rename(&path, renamed(&path, SNAPSHOT, ASIDE)).map_err(at(&path))?;
     }
     Ok(())
 }

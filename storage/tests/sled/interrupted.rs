@@ -164,4 +164,9 @@ fn a_first_start_that_stopped_half_way_is_a_first_start_again() {
     // All the keys, and a data directory that was only just begun.
     fs::remove_file(made.data("snapshot-0000000000000001")).unwrap();
     assert_eq!(made.look(), Loaded::default());
+    // The same with a database that was never made safe.
+    fs::remove_file(made.data("snapshot-0000000000000001")).unwrap();
+    fs::write(made.data("db/conf"), b"").unwrap();
+    assert_eq!(made.look(), Loaded::default());
+    assert_eq!(made.look(), Loaded::default());
 }
