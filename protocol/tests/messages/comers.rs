@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use crypto::{PublicKey, Roles, Signature};
+use crypto::{ExchangePublic, PublicKey, Roles, Signature};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::discovery::{
     Certified, Certifier, Claim, DiscoveryGate, Find, FindKind, Held, Mandate, Presence, Reply,
 };
-use protocol::limits::{MAX_DEPTH, MAX_PRESENCE, MAX_REVOCATIONS_A_PACKET};
+use protocol::limits::{MAX_DEPTH, MAX_PRESENCE, MAX_REVOCATIONS_A_PACKET, MAX_SUSPICIONS};
 use protocol::{
-    Alarm, Answer, Domain, Envelope, Farewell, GroupId, Inst, Question, Reader, Revocation, SignedRevocation,
-    SubgroupId, Term, encode_revocations,
+    Alarm, Answer, Credential, Domain, Envelope, Epoch, Farewell, GroupId, Inst, Question, Reader, Renewal,
+    Revocation, SignedRevocation, StateId, SubgroupId, Succession, Suspicion, Takeover, Term, Warrant,
+    encode_revocations,
 };
 
-use super::arbitrary::{address, alarm, domain, number, revocation, state};
-use super::kinds::gate;
+use super::arbitrary::{address, alarm, credential, domain, number, office, revocation, state};
+use super::kinds::{PREFILTER, gate};
 use super::subgroup::{ELSEWHERE, SIGNATURE_LEN, at};
 use super::verifiers::{Credulous, Repeating};
 
@@ -32,10 +33,13 @@ pub(crate) enum Comer {
     Answer,
     Revocations,
     Farewell,
+    Suspicion,
+    Takeover,
+    Renewal,
 }
 
 impl Comer {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Find,
         Self::Reply,
         Self::Held,
@@ -45,6 +49,9 @@ impl Comer {
         Self::Answer,
         Self::Revocations,
         Self::Farewell,
+        Self::Suspicion,
+        Self::Takeover,
+        Self::Renewal,
     ];
 }
 
@@ -72,6 +79,14 @@ fn mandate() -> impl Strategy<Value = Mandate> {
 fn signed_revocations() -> impl Strategy<Value = Vec<SignedRevocation>> {
     let signed = |revocation| SignedRevocation { revocation, signature: Signature([7; 64]) };
     vec(revocation().prop_map(signed), 0..=MAX_REVOCATIONS_A_PACKET)
+}
+
+fn suspected(domain: &Domain, (state, counter, credential): (StateId, u64, Credential)) -> Suspicion {
+    Suspicion::sign(domain, (state, counter), credential, &PREFILTER, &SIGNED)
+}
+
+fn suspicion() -> impl Strategy<Value = (StateId, u64, Credential)> {
+    (state(), any::<u64>(), credential())
 }
 
 /// A message of each kind in turn, well-formed.
@@ -119,6 +134,23 @@ pub(crate) fn messages() -> impl Strategy<Value = (Comer, Vec<u8>)> {
             let farewell = Farewell { subgroup: SubgroupId(subgroup), registrar };
             (Comer::Farewell, farewell.encode(&domain, &SIGNED))
         }),
+        (domain(), suspicion())
+            .prop_map(|(domain, of)| (Comer::Suspicion, suspected(&domain, of).encode(&domain))),
+        (domain(), office(), credential(), vec(suspicion(), 0..=MAX_SUSPICIONS), any::<bool>()).prop_map(
+            |(domain, office, credential, suspicions, handed)| {
+                let suspicions: Vec<_> = suspicions.into_iter().map(|of| suspected(&domain, of)).collect();
+                let bytes = if handed {
+                    Takeover::handed(&domain, office, &SIGNED)
+                } else {
+                    Takeover::suspected(&domain, office, credential, &suspicions, &SIGNED)
+                };
+                (Comer::Takeover, bytes)
+            }
+        ),
+        (domain(), state(), 1..=u16::MAX, any::<[u8; 32]>()).prop_map(|(domain, start, number, key)| {
+            let renewal = Renewal { start: start.at(Epoch(0)), number, key: ExchangePublic(key) };
+            (Comer::Renewal, renewal.encode(&domain, &SIGNED))
+        }),
     ]
 }
 
@@ -128,8 +160,7 @@ pub(crate) fn reencode(kind: Comer, bytes: &[u8]) -> Option<Vec<u8>> {
     let domain = Domain { suite, group, subgroup };
     let signed = || Some(Repeating(Signature(*bytes.last_chunk::<SIGNATURE_LEN>()?)));
     let mut discovery = DiscoveryGate::new(group, Arc::new(Credulous), Arc::new(AnyCertificate));
-    let mut gate =
-        gate(domain, protocol::StateId { term: Term(1), inst: Inst(1), epoch: protocol::Epoch(1) });
+    let mut gate = gate(domain, StateId { term: Term(1), inst: Inst(1), epoch: Epoch(1) });
     match kind {
         Comer::Find => Some(Find::decode(bytes, group).ok()?.said().encode(group)),
         Comer::Reply => Some(Reply::decode(bytes, group).ok()?.said().encode(group)),
@@ -155,7 +186,38 @@ pub(crate) fn reencode(kind: Comer, bytes: &[u8]) -> Option<Vec<u8>> {
             Some(encode_revocations(&domain, &list))
         }
         Comer::Farewell => Some(gate.farewell(at(0), ELSEWHERE, bytes).ok()?.encode(&domain, &signed()?)),
+        Comer::Suspicion => reencode_suspicion(&domain, bytes),
+        Comer::Takeover => {
+            let takeover = Takeover::claimed(&domain, bytes).ok()?;
+            Some(match takeover.warrant {
+                Warrant::Handed => Takeover::handed(&domain, takeover.office, &signed()?),
+                Warrant::Suspected { credential, suspicions } => {
+                    Takeover::suspected(&domain, takeover.office, credential, &suspicions, &signed()?)
+                }
+            })
+        }
+        Comer::Renewal => Some(Renewal::claimed(&domain, bytes).ok()?.encode(&domain, &signed()?)),
     }
+}
+
+/// A suspicion as a member takes it that is in the state it names.
+fn reencode_suspicion(domain: &Domain, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader::new(bytes);
+    reader.take(Envelope::LEN).ok()?;
+    let known = reader.state().ok()?;
+    let succession = Succession {
+        domain,
+        manager: PublicKey([0; 32]),
+        former: None,
+        known,
+        counter: 0,
+        in_step: &[],
+        members: 9,
+        hard: Epoch(0),
+        silent: true,
+    };
+    let suspicion = gate(*domain, known).suspicion(at(0), ELSEWHERE, &succession, bytes).ok()?;
+    Some(suspicion.encode(domain))
 }
 
 /// An alarm inside another message, that ends `after` bytes before the end, written again.

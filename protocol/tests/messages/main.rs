@@ -32,6 +32,8 @@ mod replays;
 #[cfg(test)]
 mod subgroup;
 #[cfg(test)]
+mod succession;
+#[cfg(test)]
 mod truncation;
 #[cfg(test)]
 mod verifiers;
