@@ -1,10 +1,13 @@
-//! What a manager makes durable: one record for each start, admission, departure, eviction and key update.
+//! What a manager makes durable: one record for each start, admission, departure, eviction and key update, and for what
+//! makes another node manager.
 //!
 //! Inner tree keys and group keys are never stored: a restart is a new term and one full key update.
 
-use crypto::{ExchangePublic, PublicKey, Secret};
+use crypto::{ExchangePublic, PublicKey, Secret, wipe};
 use protocol::limits::MAX_IDENTITY;
-use protocol::{Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer};
+use protocol::{
+    GroupId, Inst, Malformed, Reader, RegNo, Revocation, SenderId, StateId, SubgroupId, Term, Writer,
+};
 
 use crate::promised::Promised;
 
@@ -12,7 +15,7 @@ use crate::promised::Promised;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JournalEntry {
     /// The manager started. Durable before the first packet of the term. Another subgroup than before means that
-    /// nobody was kept.
+    /// nobody was kept; another signing key in the same subgroup, that the manager before is one no more.
     Started {
         /// The subgroup.
         subgroup: SubgroupId,
@@ -20,6 +23,8 @@ pub enum JournalEntry {
         term: Term,
         /// This start of it.
         inst: Inst,
+        /// The registration of the manager's own node; that of the start before ends, if it is another one.
+        own: SenderId,
         /// What members learn from their grants.
         promised: Box<Promised>,
     },
@@ -54,6 +59,56 @@ pub enum JournalEntry {
     SteppedDown,
     /// Nothing. Asks a store that failed whether it works again.
     Probe,
+    /// A member will be told everything the manager knows: it becomes a standby. Durable before it is told anything, for
+    /// its end calls for a renewal.
+    Trusted {
+        /// The registration.
+        sender: SenderId,
+    },
+    /// This node takes over from the manager that it followed: from here on that one's state is its own. It manages
+    /// nothing before a start follows.
+    TookOver {
+        /// The other manager's state.
+        ledger: LedgerBytes,
+    },
+    /// Every leaf secret and unicast key moves on by a secret that no former manager knows. Durable before the key is
+    /// told. A start follows.
+    Renewed {
+        /// The group.
+        group: GroupId,
+        /// Counts the renewals of the subgroup, from 1.
+        number: u16,
+        /// The fresh X25519 key.
+        secret: Secret<32>,
+    },
+}
+
+/// A manager's whole state as a snapshot has it. It holds leaf secrets: it is never printed, and wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LedgerBytes(Vec<u8>);
+
+impl LedgerBytes {
+    /// Takes what [`crate::Gsm::compaction`] or a manager to its standby has handed out.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for LedgerBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LedgerBytes({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for LedgerBytes {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
 }
 
 /// What is kept of an admission.
@@ -90,11 +145,18 @@ impl JournalEntry {
     const REVOKED: u8 = 6;
     const STEPPED_DOWN: u8 = 7;
     const PROBE: u8 = 8;
+    const TRUSTED: u8 = 9;
+    const TOOK_OVER: u8 = 10;
+    const RENEWED: u8 = 11;
 
     /// Whether a snapshot is due after it. A store keeps the newest snapshot twice: if the journal is lost, that one still
-    /// knows the subgroup, whose members can be asked, and who was evicted.
+    /// knows the subgroup, whose members can be asked, and who was evicted. After a renewal the journal holds its secret
+    /// beside the secrets it renewed, which is of use to a thief alone.
     pub(crate) const fn outlives_the_journal(&self) -> bool {
-        matches!(self, Self::Started { .. } | Self::Evicted { .. } | Self::Revoked { .. })
+        matches!(
+            self,
+            Self::Started { .. } | Self::Evicted { .. } | Self::Revoked { .. } | Self::Renewed { .. }
+        )
     }
 
     /// The record's bytes. They may hold a leaf secret and a unicast key: a store seals them.
@@ -102,11 +164,13 @@ impl JournalEntry {
         // All room at once: a buffer that grows leaves secrets behind where it was.
         let mut writer = Writer::with_capacity(match self {
             Self::Joined(joined) => 1 + joined.encoded_len(),
+            Self::TookOver { ledger } => 1 + ledger.0.len(),
+            Self::Renewed { .. } => 64,
             _ => 0,
         });
         match self {
-            Self::Started { subgroup, term, inst, promised } => {
-                writer.u8(Self::STARTED).subgroup(*subgroup).u32(term.0).u64(inst.0);
+            Self::Started { subgroup, term, inst, own, promised } => {
+                writer.u8(Self::STARTED).subgroup(*subgroup).u32(term.0).u64(inst.0).sender(*own);
                 promised.encode(&mut writer);
             }
             Self::Joined(joined) => {
@@ -133,6 +197,15 @@ impl JournalEntry {
             Self::Probe => {
                 writer.u8(Self::PROBE);
             }
+            Self::Trusted { sender } => {
+                writer.u8(Self::TRUSTED).sender(*sender);
+            }
+            Self::TookOver { ledger } => {
+                writer.u8(Self::TOOK_OVER).bytes(&ledger.0);
+            }
+            Self::Renewed { group, number, secret } => {
+                writer.u8(Self::RENEWED).group(*group).u16(*number).secret(secret);
+            }
         }
         writer.into_bytes()
     }
@@ -145,6 +218,7 @@ impl JournalEntry {
                 subgroup: reader.subgroup()?,
                 term: Term(reader.u32()?),
                 inst: Inst(reader.u64()?),
+                own: reader.sender()?,
                 promised: Box::new(Promised::decode(&mut reader)?),
             },
             Self::JOINED => Self::Joined(Box::new(JoinedEntry::decode(&mut reader)?)),
@@ -156,6 +230,11 @@ impl JournalEntry {
             Self::REVOKED => Self::Revoked { revocation: Revocation::decode(&mut reader)? },
             Self::STEPPED_DOWN => Self::SteppedDown,
             Self::PROBE => Self::Probe,
+            Self::TRUSTED => Self::Trusted { sender: reader.sender()? },
+            Self::TOOK_OVER => Self::TookOver { ledger: LedgerBytes(reader.rest().to_vec()) },
+            Self::RENEWED => {
+                Self::Renewed { group: reader.group()?, number: reader.u16()?, secret: reader.secret()? }
+            }
             _ => return Err(Malformed::Invalid("journal entry")),
         };
         reader.finish()?;
@@ -234,6 +313,7 @@ mod tests {
                 subgroup: SubgroupId(1),
                 term: Term(2),
                 inst: Inst(3),
+                own: SenderId(4),
                 promised: promised(),
             },
             JournalEntry::Joined(Box::new(joined)),
@@ -243,6 +323,12 @@ mod tests {
             JournalEntry::Revoked { revocation },
             JournalEntry::SteppedDown,
             JournalEntry::Probe,
+            JournalEntry::Trusted { sender: SenderId(3) },
+            JournalEntry::Renewed {
+                group: GroupId::from_bytes([4; 16]),
+                number: 2,
+                secret: Secret::new([9; 32]),
+            },
         ];
         for entry in entries {
             let bytes = entry.encode();
@@ -250,5 +336,12 @@ mod tests {
             assert!((0..bytes.len()).all(|len| JournalEntry::decode(&bytes[..len]).is_err()));
             assert_eq!(JournalEntry::decode(&[&bytes[..], &[0]].concat()), Err(Malformed::Trailing));
         }
+    }
+
+    #[test]
+    fn a_state_that_was_taken_over_reads_back_and_is_never_printed() {
+        let entry = JournalEntry::TookOver { ledger: LedgerBytes::new(vec![0x77; 300]) };
+        assert_eq!(JournalEntry::decode(&entry.encode()), Ok(entry.clone()));
+        assert!(!format!("{entry:?}").contains("119"), "{entry:?}");
     }
 }

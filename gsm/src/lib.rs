@@ -32,7 +32,7 @@ pub use acl::{AccessList, AccessRule};
 pub use config::GsmConfig;
 pub use event::{Departure, GsmEvent, RekeySummary};
 pub use gsm::Gsm;
-pub use journal::{JoinedEntry, JournalEntry};
+pub use journal::{JoinedEntry, JournalEntry, LedgerBytes};
 pub use member_list::{Listed, Standing};
 pub use operator::{GsmStatus, RequestError};
 pub use participant::{

@@ -1,12 +1,17 @@
 //! What a manager remembers: the fold of its journal (the DB of GSM 2.1).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod trusted;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keytree::{MAX_NODE_STEPS, TreeId, step_leaf};
+use protocol::limits::MAX_DEPARTED;
 use protocol::{Commit, Epoch, Inst, Malformed, RegNo, Revocation, SenderId, StateId, SubgroupId, Term};
 
 use crate::journal::{JoinedEntry, JournalEntry};
 use crate::promised::Promised;
+
+pub(crate) use trusted::Trusted;
 
 /// Where a machine's journal goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,7 +93,7 @@ impl Remembered {
     /// The subgroup whose manager this node is, with everything its members rely on. `None` when it stepped down, or
     /// never was one, and only revocations are remembered.
     pub fn place(&self) -> Option<(SubgroupId, &Promised)> {
-        self.ledger.start.as_ref().map(|start| (start.subgroup, &start.promised))
+        self.ledger.office().map(|start| (start.subgroup, &start.promised))
     }
 
     /// How many registrations there are, the own node's of its last start included.
@@ -169,11 +174,19 @@ impl Fold {
                     self.broken = None;
                 }
             }
+            JournalEntry::TookOver { ledger } => {
+                if let Ok(taken) = Ledger::decode(ledger.as_bytes()) {
+                    self.ledger.term = self.ledger.term.max(taken.term);
+                    taken.revocations.list.iter().for_each(|one| self.ledger.revocations.add(*one));
+                }
+            }
             JournalEntry::Joined(_)
             | JournalEntry::Departed { .. }
             | JournalEntry::Cut { .. }
             | JournalEntry::SteppedDown
-            | JournalEntry::Probe => {}
+            | JournalEntry::Probe
+            | JournalEntry::Trusted { .. }
+            | JournalEntry::Renewed { .. } => {}
         }
     }
 
@@ -196,6 +209,8 @@ impl Fold {
 pub(crate) struct Start {
     pub(crate) subgroup: SubgroupId,
     pub(crate) inst: Inst,
+    /// The registration of the manager's own node.
+    pub(crate) own: SenderId,
     pub(crate) promised: Promised,
 }
 
@@ -232,6 +247,14 @@ pub(crate) struct Ledger {
     pub(crate) cut: Option<StateId>,
     /// Somebody was evicted since.
     pub(crate) uncut_eviction: bool,
+    /// The newest registrations that ended, newest last, to be handed over if this manager gives way.
+    pub(crate) departed: VecDeque<SenderId>,
+    /// Renewals of the leaf secrets so far.
+    pub(crate) renewals: u16,
+    /// Who knows, or has known, every leaf secret.
+    pub(crate) trusted: Trusted,
+    /// The state is that of a manager this node followed, and no start of its own has followed yet.
+    pub(crate) taken: bool,
 }
 
 impl Default for Ledger {
@@ -245,6 +268,10 @@ impl Default for Ledger {
             revocations: RevocationList::default(),
             cut: None,
             uncut_eviction: false,
+            departed: VecDeque::new(),
+            renewals: 0,
+            trusted: Trusted::default(),
+            taken: false,
         }
     }
 }
@@ -253,16 +280,20 @@ impl Ledger {
     /// Adds one record. On `Err` nothing changed: the record does not follow on those before it.
     pub(crate) fn apply(&mut self, entry: JournalEntry) -> Result<(), Flaw> {
         match entry {
-            JournalEntry::Started { subgroup, term, inst, promised } => {
-                self.started(term, Start { subgroup, inst, promised: *promised })
+            JournalEntry::Started { subgroup, term, inst, own, promised } => {
+                self.started(term, Start { subgroup, inst, own, promised: *promised })
             }
             JournalEntry::Joined(joined) => self.joined(*joined),
             JournalEntry::Departed { sender } => {
-                self.take(sender).map(|_| ()).ok_or(Flaw::Impossible("somebody departs who is no member"))
+                let gone = self.take(sender).ok_or(Flaw::Impossible("somebody departs who is no member"))?;
+                self.trusted.on_departed(&gone);
+                Ok(())
             }
             JournalEntry::Evicted { sender, revocation } => {
                 // One that was leaving by itself is off the list already.
-                self.take(sender);
+                if let Some(gone) = self.take(sender) {
+                    self.trusted.on_departed(&gone);
+                }
                 self.uncut_eviction = true;
                 self.revocations.add(revocation);
                 Ok(())
@@ -277,7 +308,21 @@ impl Ledger {
                 Ok(())
             }
             JournalEntry::Probe => Ok(()),
+            JournalEntry::Trusted { sender } => {
+                if !self.senders.contains_key(&sender) {
+                    return Err(Flaw::Impossible("somebody is trusted who is no member"));
+                }
+                self.trusted.on_trusted(sender);
+                Ok(())
+            }
+            JournalEntry::TookOver { ledger } => self.took_over(Self::decode(ledger.as_bytes())?),
+            JournalEntry::Renewed { group, number, secret } => self.renewed(group, number, &secret),
         }
+    }
+
+    /// The newest start, if it is one of this manager's own.
+    pub(crate) fn office(&self) -> Option<&Start> {
+        self.start.as_ref().filter(|_| !self.taken)
     }
 
     /// The newest state anything in the journal names.
@@ -293,12 +338,31 @@ impl Ledger {
             return Err(Flaw::Impossible("a start in a term that was there before"));
         }
         match self.start.take() {
-            Some(before) if before.subgroup == start.subgroup => {
-                self.take(SenderId::issue(before.inst, 1));
-            }
+            Some(before) if before.subgroup == start.subgroup => self.succeed(&before, &start),
             _ => self.forget_subgroup(),
         }
-        (self.term, self.start) = (term, Some(start));
+        (self.term, self.start, self.taken) = (term, Some(start), false);
+        Ok(())
+    }
+
+    /// What of the start before ends with this one.
+    fn succeed(&mut self, before: &Start, start: &Start) {
+        let gone = if before.own == start.own { None } else { self.take(before.own) };
+        if before.promised.manager != start.promised.manager {
+            self.trusted.on_succeeded(before.promised.manager, gone.as_ref());
+        }
+        self.trusted.on_office(start.own);
+    }
+
+    /// The state of the manager that this node followed becomes its own. Who was evicted here stays out.
+    fn took_over(&mut self, mut taken: Self) -> Result<(), Flaw> {
+        if taken.start.is_none() {
+            return Err(Flaw::Impossible("a takeover from nobody"));
+        }
+        let theirs = std::mem::replace(&mut taken.revocations, std::mem::take(&mut self.revocations));
+        theirs.list.into_iter().for_each(|revocation| taken.revocations.add(revocation));
+        (taken.term, taken.taken) = (self.term.max(taken.term), true);
+        *self = taken;
         Ok(())
     }
 
@@ -313,6 +377,7 @@ impl Ledger {
         let behind = self.leaf_steps.checked_sub(joined.leaf_steps).filter(|steps| *steps <= MAX_NODE_STEPS);
         let steps = behind.ok_or(Flaw::Impossible("a leaf secret of another time"))?;
         joined.step(start, steps);
+        self.trusted.on_joined(&joined);
         self.senders.insert(joined.sender, joined.reg_no);
         self.members.insert(joined.reg_no, joined);
         Ok(())
@@ -331,7 +396,12 @@ impl Ledger {
     }
 
     fn take(&mut self, sender: SenderId) -> Option<JoinedEntry> {
-        self.members.remove(&self.senders.remove(&sender)?)
+        let gone = self.members.remove(&self.senders.remove(&sender)?)?;
+        self.departed.push_back(sender);
+        if self.departed.len() > MAX_DEPARTED {
+            self.departed.pop_front();
+        }
+        Some(gone)
     }
 
     /// Nobody of the subgroup counts any more; term and revocations are not the subgroup's.
@@ -358,8 +428,21 @@ impl std::fmt::Debug for Ledger {
             .field("leaf_steps", &self.leaf_steps)
             .field("revocations", &self.revocations.list.len())
             .field("uncut_eviction", &self.uncut_eviction)
+            .field("renewals", &self.renewals)
+            .field("trusted", &self.trusted)
             .finish_non_exhaustive()
     }
+}
+
+/// The length of a list as a snapshot has it.
+pub(crate) fn count(len: usize) -> u32 {
+    u32::try_from(len).expect("invariant: every list is limited below 2^32 items")
+}
+
+/// A length that was read, if it is no more than there can be.
+pub(crate) fn bounded(count: u32, max: usize, what: &'static str) -> Result<usize, Malformed> {
+    let count = count as usize;
+    if count > max { Err(Malformed::TooLong(what)) } else { Ok(count) }
 }
 
 #[cfg(test)]

@@ -2,23 +2,29 @@
 //!
 //! | field | bytes | meaning |
 //! |---|---|---|
-//! | version | 1 | of this format: 1 |
+//! | version | 1 | of this format: 2 |
 //! | term | 4 | the highest |
-//! | start | 1 or more | a 1, subgroup, inst and what members were promised; a 0 for a manager that stepped down |
+//! | start | 1 or more | a 1, subgroup, inst, own registration and what members were promised; a 0 for a manager that stepped down |
 //! | leaf steps | 2 | how often all leaf secrets were stepped |
 //! | last cut | 1 or 17 | its state, if there was one |
 //! | uncut eviction | 1 | whether somebody was evicted since |
 //! | revocations | 4 + 64 each | in the order in which they came |
-//! | members | 4 + entry each | as their admissions are recorded, leaf secrets stepped up to date |
+//! | members | 4 + entry each | as their admissions are recorded, leaf secrets stepped and renewed up to date |
+//! | departed | 4 + 8 each | the newest registrations that ended |
+//! | renewals | 2 | how often the leaf secrets were renewed |
+//! | trusted | 4 + 8 each | members that have held every leaf secret |
+//! | exposed | 4 + 32 each | identities that did and are no members any more |
+//! | former | 4 + 98 each | former managers: key, identity, certificate, whether they know the leaf secrets, whether they are away |
+//! | taken | 1 | whether it is another manager's state and no start has followed |
 
-use protocol::limits::MAX_REVOCATIONS;
+use protocol::limits::{MAX_DEPARTED, MAX_REVOCATIONS};
 use protocol::{Inst, Malformed, Reader, RegNo, Revocation, Term, Writer};
 
 use crate::journal::JoinedEntry;
 use crate::promised::Promised;
-use crate::remembered::{Ledger, Start};
+use crate::remembered::{Ledger, Start, Trusted, bounded, count};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Room for all but the lists.
 const FIXED: usize = 256;
 
@@ -27,10 +33,11 @@ impl Ledger {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // All room at once: a buffer that grows leaves secrets behind where it was.
         let members: usize = self.members.values().map(JoinedEntry::encoded_len).sum();
-        let mut writer = Writer::with_capacity(FIXED + 64 * self.revocations.list.len() + members);
+        let lists = 64 * self.revocations.list.len() + 8 * self.departed.len() + self.trusted.encoded_len();
+        let mut writer = Writer::with_capacity(FIXED + lists + members);
         writer.u8(VERSION).u32(self.term.0);
         writer.option(self.start.as_ref(), |writer, start| {
-            writer.subgroup(start.subgroup).u64(start.inst.0);
+            writer.subgroup(start.subgroup).u64(start.inst.0).sender(start.own);
             start.promised.encode(writer);
         });
         writer.u16(self.leaf_steps);
@@ -42,6 +49,13 @@ impl Ledger {
         self.revocations.list.iter().for_each(|revocation| revocation.encode(&mut writer));
         writer.u32(count(self.members.len()));
         self.members.values().for_each(|member| member.encode(&mut writer));
+        writer.u32(count(self.departed.len()));
+        self.departed.iter().for_each(|sender| {
+            writer.sender(*sender);
+        });
+        writer.u16(self.renewals);
+        self.trusted.encode(&mut writer);
+        writer.bool(self.taken);
         writer.into_bytes()
     }
 
@@ -54,7 +68,8 @@ impl Ledger {
         let term = Term(reader.u32()?);
         let start = reader.option(|reader| {
             let (subgroup, inst) = (reader.subgroup()?, Inst(reader.u64()?));
-            Ok(Start { subgroup, inst, promised: Promised::decode(reader)? })
+            let own = reader.sender()?;
+            Ok(Start { subgroup, inst, own, promised: Promised::decode(reader)? })
         })?;
         let leaf_steps = reader.u16()?;
         let cut = reader.option(Reader::state)?;
@@ -67,16 +82,13 @@ impl Ledger {
             let member = JoinedEntry::decode(&mut reader)?;
             ledger.joined(member).map_err(|_| Malformed::Invalid("member"))?;
         }
+        for _ in 0..bounded(reader.u32()?, MAX_DEPARTED, "departures")? {
+            ledger.departed.push_back(reader.sender()?);
+        }
+        ledger.renewals = reader.u16()?;
+        ledger.trusted = Trusted::decode(&mut reader)?;
+        ledger.taken = reader.bool()?;
         reader.finish()?;
         Ok(ledger)
     }
-}
-
-fn count(len: usize) -> u32 {
-    u32::try_from(len).expect("invariant: both lists are limited below 2^32 items")
-}
-
-fn bounded(count: u32, max: usize, what: &'static str) -> Result<usize, Malformed> {
-    let count = count as usize;
-    if count > max { Err(Malformed::TooLong(what)) } else { Ok(count) }
 }

@@ -121,7 +121,7 @@ impl Gsm {
     pub(crate) fn begin(&mut self, now: Instant, remembered: Remembered) {
         let Remembered { ledger, last, doubtful, since_snapshot } = remembered;
         let promised = Promised::of(&self.config, self.signer.0.public_key());
-        let before = ledger.start.as_ref().map(|start| (start.subgroup, start.promised == promised));
+        let before = ledger.office().map(|start| (start.subgroup, start.promised == promised));
         (self.ledger, self.since_snapshot) = (ledger, since_snapshot);
         // What is broken, or void, is not kept for longer than it takes.
         self.snapshot_due |= doubtful;
@@ -351,9 +351,9 @@ impl Gsm {
         self.inst = self.fresh_inst();
         self.own = SenderId::issue(self.inst, 1);
         (self.issued, self.alarms) = (1, 0);
-        let (subgroup, inst) = (self.domain.subgroup, self.inst);
-        self.started =
-            self.record_always(JournalEntry::Started { subgroup, term, inst, promised: Box::new(promised) });
+        let (subgroup, inst, own) = (self.domain.subgroup, self.inst, self.own);
+        let promised = Box::new(promised);
+        self.started = self.record_always(JournalEntry::Started { subgroup, term, inst, own, promised });
         self.activation = Activation::new(self.domain, self.own, self.config.timing);
         self.prefilters = [(Epoch(0), crypto::Secret::random(&mut *self.rng.0))].into();
         self.restore_members();
@@ -372,7 +372,7 @@ impl Gsm {
 
     /// Makes member list, pending key update and policy what the journal says. Who is revoked is not restored.
     fn restore_members(&mut self) {
-        let own = self.ledger.start.as_ref().map(|start| SenderId::issue(start.inst, 1));
+        let own = self.ledger.start.as_ref().map(|start| start.own);
         let revocations = self.ledger.revocations.list.clone();
         self.policy.begin(self.domain, &revocations, [].into(), &*self.signer.0);
         let kept = self.ledger.members.values().filter(|entry| Some(entry.sender) != own);

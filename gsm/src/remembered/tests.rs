@@ -2,8 +2,10 @@ use crypto::{ExchangePublic, PublicKey, Secret, Suite};
 use keytree::Degree;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use protocol::GroupId;
 
 use super::*;
+use crate::journal::LedgerBytes;
 
 type Record = (Commit, Vec<u8>);
 
@@ -30,6 +32,9 @@ enum Act {
     Revoke(u8),
     StepDown,
     Probe,
+    Trust(usize),
+    TakeOver,
+    Renew,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -43,6 +48,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<u8>().prop_map(Act::Revoke),
         1 => Just(Act::StepDown),
         1 => Just(Act::Probe),
+        2 => any::<usize>().prop_map(Act::Trust),
+        1 => Just(Act::TakeOver),
+        1 => Just(Act::Renew),
     ]
 }
 
@@ -84,8 +92,17 @@ impl Author {
                 let keep = matches!(act, Act::Start);
                 let subgroup = before.filter(|_| keep).unwrap_or_else(|| SubgroupId(u64::from(unique)));
                 let (term, inst) = (Term(self.ledger.term.0 + 1), Inst(u64::from(unique) << 32));
-                Some(JournalEntry::Started { subgroup, term, inst, promised: promised() })
+                let own = SenderId::issue(inst, 1);
+                Some(JournalEntry::Started { subgroup, term, inst, own, promised: promised() })
             }
+            Act::Trust(which) => Some(JournalEntry::Trusted { sender: pick(which)? }),
+            Act::TakeOver if !serving => None,
+            Act::TakeOver => Some(JournalEntry::TookOver { ledger: LedgerBytes::new(self.ledger.encode()) }),
+            Act::Renew if serving => Some(JournalEntry::Renewed {
+                group: GroupId::from_bytes([7; 16]),
+                number: self.ledger.renewals + 1,
+                secret: Secret::new([unique as u8; 32]),
+            }),
             Act::Join if serving => Some(JournalEntry::Joined(Box::new(self.joined(unique)))),
             Act::Depart(which) => Some(JournalEntry::Departed { sender: pick(which)? }),
             Act::Evict(which) => {
@@ -99,7 +116,7 @@ impl Author {
             Act::Revoke(name) => Some(JournalEntry::Revoked { revocation: named(u32::from(name)) }),
             Act::StepDown => Some(JournalEntry::SteppedDown),
             Act::Probe => Some(JournalEntry::Probe),
-            Act::Join | Act::Cut { .. } => None,
+            Act::Join | Act::Cut { .. } | Act::Renew => None,
         }
     }
 
@@ -203,6 +220,7 @@ fn records_that_cannot_follow_are_named() {
         subgroup: SubgroupId(1),
         term: Term(term),
         inst: Inst(1 << 32),
+        own: SenderId::issue(Inst(1 << 32), 1),
         promised: promised(),
     };
     let cut = |term, epoch, leaf_steps| JournalEntry::Cut { state: state(term, epoch), leaf_steps };
@@ -241,4 +259,91 @@ fn a_start_that_kept_nobody_ends_what_was_broken_before_it() {
     let whole = read(None, &author.records).unwrap().unwrap();
     assert_eq!((whole.members(), whole.revocations().len()), (1, 1));
     assert!(!whole.doubtful());
+}
+
+/// A journal with a manager that is followed by the member on leaf 1, which takes over.
+fn taken_over() -> (Author, JoinedEntry) {
+    let mut author = Author::write(&[Act::Join, Act::Join, Act::Join]);
+    let own = author.ledger.start.as_ref().unwrap().own;
+    let heir = author.ledger.members[&RegNo(1)].clone();
+    author.ledger.senders.remove(&author.ledger.members[&RegNo(0)].sender);
+    let manager = author.ledger.members.get_mut(&RegNo(0)).unwrap();
+    manager.sender = own;
+    author.ledger.senders.insert(own, RegNo(0));
+    author.ledger.apply(JournalEntry::Trusted { sender: heir.sender }).unwrap();
+    (author, heir)
+}
+
+fn own_start(ledger: &Ledger, own: SenderId) -> JournalEntry {
+    let subgroup = ledger.start.as_ref().unwrap().subgroup;
+    let promised = Box::new(Promised { manager: PublicKey([9; 32]), ..*promised() });
+    let term = Term(ledger.term.0 + 1);
+    JournalEntry::Started { subgroup, term, inst: Inst(77 << 32), own, promised }
+}
+
+#[test]
+fn a_takeover_keeps_the_members_and_the_evictions_of_both_and_waits_for_the_manager_before() {
+    let (author, heir) = taken_over();
+    let mut ledger = Ledger::default();
+    let ours = Revocation { identity: [0x33; 32], certificate: [0x34; 32] };
+    ledger.apply(JournalEntry::Revoked { revocation: ours }).unwrap();
+    ledger.apply(JournalEntry::TookOver { ledger: LedgerBytes::new(author.ledger.encode()) }).unwrap();
+    assert!(ledger.office().is_none(), "it manages nothing before its own start");
+    assert_eq!(ledger.revocations.list, [ours]);
+    let start = own_start(&ledger, heir.sender);
+    ledger.apply(start).unwrap();
+    let left: Vec<_> = ledger.members.keys().copied().collect();
+    assert_eq!(left, [RegNo(1), RegNo(2)], "its own registration goes on, the other manager's ends");
+    assert_eq!(ledger.office().unwrap().own, heir.sender);
+    assert!(ledger.trusted.members.is_empty() && ledger.trusted.exposed.is_empty());
+    let before = author.ledger.members[&RegNo(0)].clone();
+    let identity = Revocation::identity_hash(&before.identity);
+    let [former] = *ledger.trusted.former.make_contiguous() else { panic!("one manager before") };
+    assert_eq!((former.key, former.identity), (PublicKey([8; 32]), identity));
+    assert!(former.holds && former.away);
+    assert!(ledger.departed.contains(&before.sender));
+
+    let back = JoinedEntry { sender: SenderId(500), ..before };
+    ledger.apply(JournalEntry::Joined(Box::new(back))).unwrap();
+    assert!(ledger.trusted.members.contains(&SenderId(500)), "who comes back still knows what it knew");
+    assert!(!ledger.trusted.former[0].away);
+    assert!(Ledger::decode(&ledger.encode()).unwrap() == ledger);
+}
+
+#[test]
+fn who_has_held_everything_is_exposed_by_its_end_until_it_registers_again_or_everything_is_renewed() {
+    let (mut author, heir) = taken_over();
+    let ledger = &mut author.ledger;
+    let identity = Revocation::identity_hash(&heir.identity);
+    ledger.apply(JournalEntry::Departed { sender: heir.sender }).unwrap();
+    assert!(ledger.trusted.exposed.contains(&identity));
+    let again = JoinedEntry { sender: SenderId(600), ..heir };
+    ledger.apply(JournalEntry::Joined(Box::new(again.clone()))).unwrap();
+    assert!(ledger.trusted.exposed.is_empty() && ledger.trusted.members.contains(&SenderId(600)));
+    let revocation = Revocation { identity, certificate: again.certificate };
+    ledger.apply(JournalEntry::Evicted { sender: SenderId(600), revocation }).unwrap();
+    assert!(ledger.trusted.exposed.contains(&identity));
+
+    let before = ledger.members[&RegNo(2)].clone();
+    let renewed = |number| JournalEntry::Renewed {
+        group: GroupId::from_bytes([7; 16]),
+        number,
+        secret: Secret::new([5; 32]),
+    };
+    assert!(ledger.apply(renewed(2)).is_err(), "renewals are counted");
+    ledger.apply(renewed(1)).unwrap();
+    let after = &ledger.members[&RegNo(2)];
+    assert!(after.leaf != before.leaf && after.unicast != before.unicast && after.leaf != after.unicast);
+    assert!(ledger.trusted.exposed.is_empty());
+    assert_eq!(ledger.renewals, 1);
+}
+
+#[test]
+fn a_member_whose_key_agrees_on_nothing_does_not_outlive_a_renewal() {
+    let (mut author, heir) = taken_over();
+    let ledger = &mut author.ledger;
+    ledger.members.get_mut(&heir.reg_no).unwrap().exchange = ExchangePublic([0; 32]);
+    let secret = Secret::new([5; 32]);
+    ledger.apply(JournalEntry::Renewed { group: GroupId::from_bytes([7; 16]), number: 1, secret }).unwrap();
+    assert!(!ledger.members.contains_key(&heir.reg_no) && ledger.departed.contains(&heir.sender));
 }

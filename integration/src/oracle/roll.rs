@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::Secret;
 use gsm::{JoinedEntry, JournalEntry};
-use protocol::{Commit, Inst, RegNo, SenderId, StateId};
+use protocol::{Commit, RegNo, SenderId, StateId};
 
 /// What the journal says of one registration.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ pub struct Registered {
 /// Where the journal stands after one record.
 #[derive(Clone, Debug, Default)]
 struct Mark {
-    /// The manager's start.
-    inst: Option<Inst>,
+    /// The registration of the manager's own node.
+    own: Option<SenderId>,
     live: BTreeSet<SenderId>,
     evicted: BTreeSet<SenderId>,
     /// Somebody was evicted since the last cut.
@@ -57,7 +57,7 @@ impl Roll {
     pub const fn new() -> Self {
         Self {
             registered: BTreeMap::new(),
-            now: Mark { inst: None, live: BTreeSet::new(), evicted: BTreeSet::new(), eviction: false },
+            now: Mark { own: None, live: BTreeSet::new(), evicted: BTreeSet::new(), eviction: false },
             marks: BTreeMap::new(),
             states: BTreeMap::new(),
             joined: BTreeMap::new(),
@@ -72,13 +72,18 @@ impl Roll {
     /// The next entry of the journal.
     pub(crate) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) {
         match entry {
-            JournalEntry::Started { inst, .. } => {
-                // Its own node is registered anew with each start.
-                if let Some(before) = self.now.inst.replace(inst) {
-                    self.now.live.remove(&SenderId::issue(before, 1));
+            JournalEntry::Started { own, .. } => {
+                // The own node's registration ends, unless the start goes on with it.
+                if let Some(before) = self.now.own.replace(own).filter(|before| *before != own) {
+                    self.now.live.remove(&before);
                 }
             }
-            JournalEntry::Revoked { .. } | JournalEntry::SteppedDown | JournalEntry::Probe => {}
+            JournalEntry::Revoked { .. }
+            | JournalEntry::SteppedDown
+            | JournalEntry::Probe
+            | JournalEntry::Trusted { .. }
+            | JournalEntry::TookOver { .. }
+            | JournalEntry::Renewed { .. } => {}
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
                 self.now.live.insert(sender);
