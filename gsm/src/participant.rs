@@ -305,7 +305,7 @@ impl Participant {
     }
 
     fn promote(&mut self, now: Instant, member: Member) {
-        let Promotion { rng, candidacy, next_conn, revocations } = member.into_promotion();
+        let Promotion { rng, candidacy, next_conn, revocations, place: _ } = member.into_promotion();
         match (candidacy, self.eligible.clone()) {
             (Some(candidacy), Some(template)) => {
                 self.manage(now, &template, candidacy.signer, rng, next_conn);

@@ -202,6 +202,19 @@ impl KeyPath {
         self.keys.clear();
     }
 
+    /// The leaf secret as of `leaf_steps` steps, from which a renewal makes another one. Costs a derivation for each step
+    /// that this member lags behind; an earlier step than the one held is [`PathError::Behind`].
+    pub fn leaf_at(&self, leaf_steps: u16) -> Result<Secret<32>, PathError> {
+        self.forward(self.node(0), Some(&self.leaf), Version::leaf(leaf_steps)).map(|leaf| leaf.secret)
+    }
+
+    /// This path with another leaf secret, as of `leaf_steps` steps, and with nothing above it: what is there will be
+    /// sealed under this one.
+    #[must_use]
+    pub fn renewed(&self, leaf: Secret<32>, leaf_steps: u16) -> Self {
+        Self::new(self.suite, self.tree, self.degree, self.reg_no, leaf, leaf_steps)
+    }
+
     /// This member's leaf.
     pub fn reg_no(&self) -> RegNo {
         self.reg_no

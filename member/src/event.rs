@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{CloseReason, Refusal, RegNo, SenderId, StateId, SubgroupId};
+use protocol::{CloseReason, Refusal, RegNo, SenderId, StateId, SubgroupId, Suspicion};
 
 /// Something that happened to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +51,23 @@ pub enum MemberEvent {
     ManagerRestarted {
         /// The first state of the new start that was seen.
         state: StateId,
+    },
+    /// The manager is lost: it is silent, answers no probe, and so many other members say the same of it that a successor
+    /// may take over. Told once for each silence. A successor in step shows what is in here to the others.
+    ManagerLost {
+        /// Of other members, each once; as many as a takeover needs.
+        suspicions: Vec<Suspicion>,
+        /// The newest signed state.
+        known: StateId,
+        /// The counter of the newest alarm.
+        counter: u64,
+    },
+    /// Another node manages the subgroup from now on, by right: the member follows it without registering again.
+    ManagerChanged {
+        /// Its registration.
+        by: SenderId,
+        /// Its start.
+        start: StateId,
     },
     /// The node goes from its manager to another one, or to what its manager has become, and keeps its keys until it is
     /// admitted there.

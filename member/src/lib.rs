@@ -20,4 +20,4 @@ mod witness;
 pub use activation::Activation;
 pub use config::{Candidacy, Discovery, MemberConfig};
 pub use event::{Ending, MemberEvent, Move, Place};
-pub use member::{Following, Member, Promotion};
+pub use member::{Following, Member, Promotion, Seat};

@@ -3,6 +3,7 @@
 mod following;
 mod seeking;
 mod subgroup;
+mod succession;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::search::Search;
 use crate::witness::Witness;
 
 pub use following::Following;
+pub use succession::{Promotion, Seat};
 
 /// Each keepalive goes out twice, the second one this part of the interval later. Nobody answers keepalives, and a
 /// manager puts out who misses three: sent once, at a loss of one in ten that would befall a member every three hours.
@@ -118,24 +120,6 @@ pub struct Member {
     outbox: Outbox<MemberEvent>,
 }
 
-/// What is left of a member that becomes manager.
-pub struct Promotion {
-    /// The randomness it was built with.
-    pub rng: Box<dyn CryptoRng + Send>,
-    /// What it stood with; `None` if it never stood.
-    pub candidacy: Option<Candidacy>,
-    /// The number of the next connection this node opens.
-    pub next_conn: u64,
-    /// Who was evicted from the group, as far as the member knew.
-    pub revocations: Vec<Revocation>,
-}
-
-impl std::fmt::Debug for Promotion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Promotion").field("candidacy", &self.candidacy).finish_non_exhaustive()
-    }
-}
-
 /// The randomness handed in; named so that printing a member never prints it.
 struct Rng(Box<dyn CryptoRng + Send>);
 
@@ -211,17 +195,6 @@ impl Member {
     /// Who was evicted from the group, as far as this member knows, ascending.
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
         self.revocations.all()
-    }
-
-    /// What the manager needs that this node becomes, after [`MemberEvent::Elected`]. What the member still had to say
-    /// is lost, so its queues are drained before.
-    pub fn into_promotion(self) -> Promotion {
-        Promotion {
-            rng: self.rng.0,
-            candidacy: self.candidacy,
-            next_conn: self.exchange.next_conn(),
-            revocations: self.revocations.all().copied().collect(),
-        }
     }
 
     /// Learns of registrars that the operator configured by names which had no address before. They are tried after those

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crypto::Secret;
+use crypto::{PublicKey, Secret};
 use data::KeyRing;
 use keytree::{KeyPath, PathError, RekeyView};
 use protocol::{
@@ -13,6 +13,7 @@ use protocol::{
 
 use crate::activation::Activation;
 use crate::config::MemberConfig;
+use crate::member::Seat;
 use crate::registration::Admission;
 
 /// Key update packets for this member that wait for an earlier one.
@@ -36,6 +37,10 @@ pub(crate) struct Membership {
     newest_alarm: Option<(Alarm, Vec<u8>)>,
     /// The height of the key tree by the newest alarm.
     height: u8,
+    /// The newest epoch of the start that is followed that is known to have come by an eviction.
+    hard: Epoch,
+    /// The keys of the managers before, newest first.
+    former: Vec<PublicKey>,
     /// The newest state any signed message has named.
     known: StateId,
     /// The newest state ever held; before the first one, the state of the grant. It stays where it is when a cut takes
@@ -90,6 +95,8 @@ impl Membership {
             activation,
             newest_alarm: None,
             height: 0,
+            hard: Epoch(0),
+            former: Vec::new(),
             pending: BTreeMap::new(),
             not_cut_at: None,
         }
@@ -129,6 +136,25 @@ impl Membership {
 
     pub(crate) const fn path(&self) -> &KeyPath {
         &self.path
+    }
+
+    /// What goes along when this node manages the subgroup from now on.
+    pub(crate) fn into_seat(self) -> Option<Seat> {
+        let (alarm, _) = self.newest_alarm?;
+        Some(Seat {
+            domain: self.grant.domain,
+            sender: self.grant.sender,
+            reg_no: self.grant.reg_no,
+            activation: self.activation,
+            known: self.known,
+            hard: self.hard,
+            credential: self.grant.credential,
+            alarm,
+            manager: self.grant.manager,
+            former: self.former,
+            manager_address: self.manager_address,
+            registrar: self.registrar,
+        })
     }
 
     /// The registration that seals unicast messages.
@@ -180,6 +206,9 @@ impl Membership {
         let mut effect = self.follow(header.state, from);
         effect.ring = self.activation.sight(now, header.state, header.hard, header.activation);
         self.known = self.known.max(header.state);
+        if header.hard {
+            self.hard = self.hard.max(header.state.epoch);
+        }
         if header.serves(self.grant.reg_no) {
             self.pending.insert(header.state.epoch, packet);
             while self.pending.len() > MAX_PENDING {
@@ -278,6 +307,7 @@ impl Membership {
         self.path.forget();
         self.pending.clear();
         self.not_cut_at = None;
+        self.hard = Epoch(0);
         self.reached = state.at(Epoch(0));
         self.known = self.known.max(self.reached);
         Effect { restarted: Some(state), ..Effect::default() }
@@ -299,6 +329,9 @@ impl Membership {
             && self.activation.sight(now, alarm.state, alarm.hard, alarm.activation);
         let cut = self.activation.cut_below(alarm.state, alarm.oldest);
         self.known = self.known.max(alarm.state);
+        if alarm.hard {
+            self.hard = self.hard.max(alarm.state.epoch);
+        }
         let place = |alarm: &Alarm| (alarm.state, alarm.counter);
         if self.newest_alarm.as_ref().is_none_or(|(newest, _)| place(alarm) > place(newest)) {
             self.newest_alarm = Some((alarm.clone(), datagram.to_vec()));

@@ -5,6 +5,7 @@
 //! | envelope | 28 | |
 //! | start | 16 | the manager's start from which on the new secrets count; its epoch is 0 |
 //! | number | 2 | counts the renewals of the subgroup |
+//! | leaf steps | 2 | of the leaf secrets that are renewed |
 //! | key | 32 | fresh X25519 key of the manager |
 //! | signature | 64 | by the manager, over label, suite, group, subgroup and all before |
 
@@ -28,6 +29,8 @@ pub struct Renewal {
     pub start: StateId,
     /// Counts the renewals of the subgroup, from 1.
     pub number: u16,
+    /// How often the leaf secrets were stepped when they were renewed: a member may lag behind, and steps first.
+    pub leaf_steps: u16,
     /// The manager's fresh key.
     pub key: ExchangePublic,
 }
@@ -36,7 +39,7 @@ impl Renewal {
     /// The datagram, signed.
     pub fn encode(&self, domain: &Domain, signer: &dyn Signer) -> Vec<u8> {
         let mut writer = Envelope::begin(DatagramKind::Renewal, domain);
-        writer.state(self.start).u16(self.number).bytes(&self.key.0);
+        writer.state(self.start).u16(self.number).u16(self.leaf_steps).bytes(&self.key.0);
         let signature = signer.sign(&signed_part(domain, writer.as_bytes()));
         writer.bytes(&signature.0);
         writer.into_bytes()
@@ -66,8 +69,12 @@ impl Renewal {
         let (content, signature) = datagram.split_at(content_len);
         let mut reader = Reader::new(content);
         reader.take(Envelope::LEN)?;
-        let renewal =
-            Self { start: reader.state()?, number: reader.u16()?, key: ExchangePublic(reader.array()?) };
+        let renewal = Self {
+            start: reader.state()?,
+            number: reader.u16()?,
+            leaf_steps: reader.u16()?,
+            key: ExchangePublic(reader.array()?),
+        };
         reader.finish()?;
         if renewal.start.epoch != Epoch(0) || renewal.number == 0 {
             return Err(Malformed::Invalid("renewal").into());

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 /// `member.evicted` `member.revoked` `join.refused` `manager.resumed` `manager.started_over` `manager.other_start`
 /// `manager.other` `manager.not_merged` `manager.took_over` `manager.stepped_down` `store.read_only` `store.writable`. At a
 /// member: `join.granted` `join.admitted` `join.refused` `join.failed` `state.installed` `manager.silent` `manager.back`
-/// `manager.restarted` `member.moving` `member.orphaned` `membership.ended`; at one that may manage also
-/// `election.standing` `manager.elected`. At both: `role.manager` and `role.member`, at the start and whenever the role
-/// changes; `store.behind` and `store.damaged`, at the start; `events.missed`, where so much happened at once that some of
-/// it is not told.
+/// `manager.restarted` `manager.lost` `manager.changed` `member.moving` `member.orphaned` `membership.ended`; at one that
+/// may manage also `election.standing` `manager.elected`. At both: `role.manager` and `role.member`, at the start and
+/// whenever the role changes; `store.behind` and `store.damaged`, at the start; `events.missed`, where so much happened at
+/// once that some of it is not told.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Happening {
     /// Its name.

@@ -189,6 +189,14 @@ impl Record {
                 self.silent_since = None;
                 happened!(info, &self.group, "manager.restarted", term = state.term.0)
             }
+            MemberEvent::ManagerLost { suspicions, .. } => {
+                let others = suspicions.len();
+                happened!(warn, &self.group, "manager.lost", others = others)
+            }
+            MemberEvent::ManagerChanged { by, start } => {
+                self.silent_since = None;
+                happened!(warn, &self.group, "manager.changed", sender = by.0, term = start.term.0)
+            }
             MemberEvent::Moving(why) => {
                 self.moving = Some(why);
                 happened!(warn, &self.group, "member.moving", reason = move_word(why))

@@ -236,12 +236,13 @@ fn what_is_said_of_another_manager_stands_as_its_tables_say() {
     let handed = Takeover::handed(&DOMAIN, office, &signer());
     assert_eq!(handed.len(), takeover.len() - 105 - 2 - 2 * 209);
 
-    let renewal = Renewal { start, number: 0xb1b2, key: ExchangePublic([0xb3; 32]) };
+    let renewal = Renewal { start, number: 0xb1b2, leaf_steps: 0xb4b5, key: ExchangePublic([0xb3; 32]) };
     let bytes = renewal.encode(&DOMAIN, &signer());
     let fields = [
         ("envelope", envelope(DatagramKind::Renewal)),
         ("start", start.to_bytes().to_vec()),
         ("number", vec![0xb1, 0xb2]),
+        ("leaf steps", vec![0xb4, 0xb5]),
         ("key", vec![0xb3; 32]),
         ("signature", tail(&bytes)),
     ];

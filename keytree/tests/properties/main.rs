@@ -11,6 +11,8 @@ mod newcomers;
 #[cfg(test)]
 mod planted;
 #[cfg(test)]
+mod renewal;
+#[cfg(test)]
 mod step_limits;
 #[cfg(test)]
 mod support;
