@@ -19,6 +19,7 @@ impl Gsm {
             Request::Offer(join) => self.offer(conn, join),
             Request::Admit(offer) => self.admit(now, conn, *offer),
             Request::TakeOver(handover) => self.take_over(now, conn, handover),
+            Request::Follow(follow) => self.on_follow(now, conn, follow),
             Request::Refuse(why) => self.refuse(conn, why),
         }
         Ok(())

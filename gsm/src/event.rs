@@ -105,6 +105,36 @@ pub enum GsmEvent {
         /// The subgroup that ends.
         subgroup: SubgroupId,
     },
+    /// A standby is in step: it holds everything that was acknowledged to anybody, and would take over at once.
+    StandbyInStep {
+        /// Its identity.
+        identity: String,
+        /// Its registration.
+        sender: SenderId,
+    },
+    /// A standby is in step no more; nothing waits for it.
+    StandbyLost {
+        /// Its identity.
+        identity: String,
+        /// Its registration.
+        sender: SenderId,
+        /// Why.
+        why: StandbyGone,
+    },
+    /// This manager handed its office on, at its operator's word; its members stay where they are.
+    HandedOver {
+        /// Whose office it is now.
+        identity: String,
+        /// The registration of that node.
+        sender: SenderId,
+    },
+    /// It was to hand its office on, and goes on managing.
+    NotHandedOver {
+        /// Who was to take it.
+        identity: String,
+        /// Why that failed.
+        why: CloseReason,
+    },
     /// This manager gave way to another one and is none any more: its members are on their way there. The last event of
     /// a manager; it takes nothing but store reports since its end was decided.
     SteppedDown {
@@ -115,6 +145,26 @@ pub enum GsmEvent {
         /// Its subgroup.
         subgroup: SubgroupId,
     },
+}
+
+/// Why a standby is in step no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StandbyGone {
+    /// A key update was due and did not wait for it any longer, or it lags behind by too many records.
+    #[error("it lags behind")]
+    Late,
+    /// It did not acknowledge a change in time.
+    #[error("it does not answer")]
+    Silent,
+    /// Its connection is gone.
+    #[error("its connection is gone")]
+    Closed,
+    /// It is no member any more.
+    #[error("it is no member any more")]
+    Out,
+    /// It acknowledged what it was never sent.
+    #[error("it broke the protocol")]
+    Broken,
 }
 
 /// Why a member is out.

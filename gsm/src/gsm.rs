@@ -14,7 +14,8 @@ use protocol::{
 use rand_core::CryptoRng;
 
 use crate::config::GsmConfig;
-use crate::event::{Departure, GsmEvent};
+use crate::event::{Departure, GsmEvent, StandbyGone};
+use crate::handing::Handing;
 use crate::journal::JournalEntry;
 use crate::key_manager::{KeyManager, Leave};
 use crate::member_list::{Listed, MemberList, Standing};
@@ -24,16 +25,12 @@ use crate::policy::Policy;
 use crate::presence::Announcer;
 use crate::registrar::{Registrar, Rules};
 use crate::remembered::{Journal, Ledger, Remembered};
+use crate::replication::Replication;
 use crate::starting::Starting;
 use crate::transmitter::Transmitter;
 
 /// Alarms of its own key a second that a manager checks for being another start's.
 const ALARM_CHECKS_PER_SECOND: u32 = 20;
-
-/// Records after which a snapshot replaces the journal.
-const COMPACT_AFTER: usize = 4_096;
-/// The same for records that took somebody out: what the store keeps of them is of no use to anybody but a thief.
-const COMPACT_AFTER_REMOVALS: usize = 256;
 
 /// The timers of a manager; registrations have deadlines of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,9 +56,6 @@ pub(crate) enum Timer {
     /// When to ask a store that failed whether it works again.
     Probe,
 }
-
-/// How often a store that failed is asked whether it works again, if nothing else is to be recorded.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The randomness handed in; named so that printing a manager never prints it.
 pub(crate) struct Rng(pub(crate) Box<dyn CryptoRng + Send>);
@@ -102,6 +96,8 @@ pub struct Gsm {
     pub(crate) own: SenderId,
     /// The record of this start: nothing of the term is sent before it is durable.
     pub(crate) started: Commit,
+    /// The newest record the own store holds. What is told waits for the standbys too, by the outbox.
+    pub(crate) durable: Commit,
     /// Sender ids issued by this start.
     pub(crate) issued: u32,
     /// Prefilter keys of the newest states, for NAKs and grants.
@@ -125,6 +121,9 @@ pub struct Gsm {
     /// `None` where nobody searches by multicast.
     pub(crate) announcer: Option<Announcer>,
     pub(crate) merging: Merging,
+    /// Who follows, to take over when this manager is lost.
+    pub(crate) replication: Replication,
+    pub(crate) handing: Handing,
     /// Records among them that took somebody out.
     pub(crate) removals: usize,
     /// `None` once it serves.
@@ -183,6 +182,7 @@ impl Gsm {
             activation: Activation::new(domain, own, config.timing),
             own,
             started: journal.last,
+            durable: journal.last,
             issued: 0,
             prefilters: BTreeMap::new(),
             alarms: 0,
@@ -197,6 +197,8 @@ impl Gsm {
             snapshot_due: false,
             announcer: Announcer::of(&config),
             merging: Merging::new(),
+            replication: Replication::default(),
+            handing: Handing::default(),
             removals: 0,
             starting: None,
             own_alarms: VecDeque::new(),
@@ -213,22 +215,9 @@ impl Gsm {
         gsm
     }
 
-    /// A snapshot of everything recorded so far, and the newest record it contains, when the journal has grown enough
-    /// for one and all of it is durable. The driver asks after each report of the store, and wipes the bytes when
-    /// they are sealed: they hold leaf secrets.
-    pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
-        let grown = self.since_snapshot > COMPACT_AFTER || self.removals >= COMPACT_AFTER_REMOVALS;
-        let due = (grown || self.snapshot_due) && !self.is_starting();
-        let last = self.outbox.last_commit();
-        if !due || !self.sound || self.read_only || self.outbox.stored() < last {
-            return None;
-        }
-        (self.since_snapshot, self.removals, self.snapshot_due) = (0, 0, false);
-        Some((last, self.ledger.encode()))
-    }
-
     /// Cuts what waits now; with nothing waiting, the root is replaced at random. Returns the state the cut leads to.
     pub fn rekey(&mut self, now: Instant) -> StateId {
+        self.replication.at(now);
         if !self.keys.has_pending() {
             self.keys.refresh();
         }
@@ -286,26 +275,9 @@ impl Gsm {
             access: &self.config.access,
             policy: &self.policy,
             read_only: self.read_only,
+            hands_over: self.handing.is_under_way(),
             takes_over: self.takes_over(),
         }
-    }
-
-    /// Asks for a record. In read-only mode what depends on it is told at once; it becomes durable when the store works
-    /// again.
-    pub(crate) fn record(&mut self, entry: JournalEntry) -> Commit {
-        let commit = self.record_always(entry);
-        if self.read_only { Commit(0) } else { commit }
-    }
-
-    /// Asks for a record that must be durable whatever it costs: that of the start.
-    pub(crate) fn record_always(&mut self, entry: JournalEntry) -> Commit {
-        let members = self.ledger.members.len();
-        let commit = self.outbox.record(entry.encode());
-        self.snapshot_due |= entry.outlives_the_journal();
-        self.sound &= self.ledger.apply(entry).is_ok();
-        self.since_snapshot += 1;
-        self.removals += members.saturating_sub(self.ledger.members.len());
-        commit
     }
 
     /// Takes a member out: recorded now, cut with the next key update. Returns the record's number.
@@ -313,6 +285,7 @@ impl Gsm {
         let listed = self.members.get_mut(sender)?;
         let leaving = std::mem::replace(&mut listed.standing, Standing::Leaving) == Standing::Leaving;
         let (reg_no, identity, certificate) = (listed.reg_no, listed.identity.clone(), listed.certificate);
+        self.dismiss_standby(sender, StandbyGone::Out);
         let entry = if why == Departure::Evicted {
             let revocation = protocol::Revocation {
                 identity: protocol::Revocation::identity_hash(&identity),
@@ -374,43 +347,16 @@ impl Gsm {
             self.give_up(now, why);
             return Ok(());
         }
+        if self.on_standby_closed(now, conn) {
+            return Ok(());
+        }
         self.outbox.forget(conn);
         self.registrar.forget(conn).map(|_| ()).ok_or(Rejected::UnknownConnection)
     }
 
-    fn on_store_failed(&mut self, now: Instant) {
-        if self.read_only {
-            return;
-        }
-        self.read_only = true;
-        self.outbox.tell(GsmEvent::ReadOnly);
-        self.timers.set(Timer::Probe, now + PROBE_INTERVAL);
-        self.complete_cut_if_due(now);
-        self.on_merge_stored(now);
-    }
-
-    /// The store failed and works again. All that was recorded meanwhile was kept and tried again by the driver, so
-    /// what was told without being durable is so now.
-    pub(crate) fn recover(&mut self, now: Instant) {
-        if self.read_only && self.outbox.stored() == self.outbox.last_commit() {
-            self.read_only = false;
-            self.timers.stop(Timer::Probe);
-            self.outbox.tell(GsmEvent::Writable);
-            self.begin_presence(now);
-        }
-    }
-
-    /// Without a record there is no report: a store that failed with nothing to do is asked.
-    fn probe(&mut self, now: Instant) {
-        self.timers.set(Timer::Probe, now + PROBE_INTERVAL);
-        if self.outbox.stored() == self.outbox.last_commit() {
-            self.record(JournalEntry::Probe);
-        }
-    }
-
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         // Whoever is on its way out does nothing else.
-        if self.merging.is_leaving() && !matches!(timer, Timer::Merge | Timer::Cut) {
+        if self.is_leaving() && !matches!(timer, Timer::Merge | Timer::Cut) {
             return;
         }
         match timer {
@@ -446,18 +392,22 @@ impl Machine for Gsm {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
         // Reports of the store shrink the queues, so they are taken even when those are full.
+        self.replication.at(now);
         let reports = matches!(input, Input::Stored { .. } | Input::StoreFailed);
         if self.outbox.is_full() && !reports {
             return Err(Rejected::Busy);
         }
-        if self.merging.is_leaving() && !reports {
+        if self.is_leaving() && !reports {
             return self.on_late_input(&input);
         }
-        match input {
+        let taken = match input {
             Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from, bytes),
             Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
             Input::Opened { conn, peer } => self.on_opened(now, conn, peer),
             Input::Frame { conn, bytes } if self.merging.is_on(conn) => self.on_merge_frame(now, bytes),
+            Input::Frame { conn, bytes } if self.replication.is_on(conn) => {
+                self.on_standby_frame(now, conn, bytes)
+            }
             Input::Frame { conn, bytes } => self.on_frame(now, conn, bytes),
             Input::Closed { conn, why } => self.on_closed(now, conn, why),
             Input::Stored { upto } => {
@@ -470,14 +420,21 @@ impl Machine for Gsm {
             }
             // Its own keys are never unknown to it.
             Input::Hint(_) => Err(Rejected::NotForUs),
+        };
+        if self.standbys_changed() {
+            self.settle_standbys(now);
         }
+        taken
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.replication.at(now);
         while let Some(timer) = self.timers.expired(now) {
             self.on_timer(now, timer);
         }
         self.close_overdue(now);
+        self.on_handing_due(now);
+        self.on_standbys_due(now);
     }
 
     fn poll_record(&mut self) -> Option<Record> {
@@ -493,6 +450,9 @@ impl Machine for Gsm {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.registrar.due()].into_iter().flatten().min()
+        let cut = self.keys.awaited().is_some_and(|awaited| awaited <= self.durable);
+        let deadlines =
+            [self.timers.next(), self.registrar.due(), self.replication.due(cut), self.handing.due()];
+        deadlines.into_iter().flatten().min()
     }
 }

@@ -9,6 +9,7 @@ mod admission;
 mod config;
 mod event;
 mod gsm;
+mod handing;
 mod journal;
 mod key_manager;
 mod member_list;
@@ -19,22 +20,26 @@ mod participant;
 mod policy;
 mod presence;
 mod promised;
+mod recording;
 mod registrar;
 mod rekeying;
 mod remembered;
+mod replication;
 mod revoking;
 mod service;
 mod snapshot;
+mod standby;
 mod starting;
+mod takeover;
 mod transmitter;
 
 pub use acl::{AccessList, AccessRule};
 pub use config::GsmConfig;
-pub use event::{Departure, GsmEvent, RekeySummary};
+pub use event::{Departure, GsmEvent, RekeySummary, StandbyGone};
 pub use gsm::Gsm;
 pub use journal::{JoinedEntry, JournalEntry, LedgerBytes};
 pub use member_list::{Listed, Standing};
-pub use operator::{GsmStatus, RequestError};
+pub use operator::{GsmStatus, RequestError, StandbyStatus};
 pub use participant::{
     Eligible, ManagerConfig, Mode, NotEligible, Part, Participant, ParticipantConfig, ParticipantEvent,
 };

@@ -118,7 +118,7 @@ impl Gsm {
             let subgroup = presence.domain.subgroup;
             self.outbox.tell(GsmEvent::OtherManager { identity, subgroup, merges });
         }
-        if !merges || self.merging.is_giving_way() {
+        if !merges || self.is_giving_way() {
             return Ok(());
         }
         if !wins {
@@ -155,7 +155,7 @@ impl Gsm {
 
     fn attempt(&mut self, now: Instant) {
         // Members may know of evictions that an old journal has lost: they are asked before anything is handed over.
-        if self.is_starting() {
+        if self.is_starting() || self.handing.is_under_way() {
             self.timers.set(Timer::Merge, now + FIRST_ATTEMPT);
             return;
         }
@@ -202,12 +202,12 @@ impl Gsm {
         }
         let deadline = now + STEP_DEADLINE;
         self.merging.stage = Stage::Handing { conn, peer: Box::new(peer), to, sent: 0, deadline };
-        self.hand_over(now);
+        self.hand_revocations(now);
         Ok(())
     }
 
     /// The next frame: the revocations from the first that is not there yet, in the order in which they came.
-    fn hand_over(&mut self, now: Instant) {
+    fn hand_revocations(&mut self, now: Instant) {
         let Stage::Handing { conn, sent, deadline, .. } = &mut self.merging.stage else { return };
         let mut left = self.policy.in_order().skip(*sent);
         let revocations: Vec<_> = left.by_ref().take(MAX_GRANT_REVOCATIONS).collect();
@@ -247,11 +247,12 @@ impl Gsm {
             return;
         }
         if *sent < self.policy.revocations() {
-            self.hand_over(now);
+            self.hand_revocations(now);
             return;
         }
         let (conn, to) = (*conn, to.clone());
         self.outbox.send(Transmit::Close { conn });
+        self.dismiss_standbys();
         self.dismiss_sessions();
         self.timers.stop(Timer::Merge);
         let commit = self.record(JournalEntry::SteppedDown);
@@ -260,7 +261,7 @@ impl Gsm {
     }
 
     /// Nodes that are registering just now are told to look elsewhere.
-    fn dismiss_sessions(&mut self) {
+    pub(crate) fn dismiss_sessions(&mut self) {
         for conn in self.registrar.unfinished() {
             self.registrar.forget(conn);
             let bytes = Frame::Refused(Refusal::NotManager).encode();
@@ -273,7 +274,7 @@ impl Gsm {
     /// are sent away.
     pub(crate) fn on_merge_stored(&mut self, now: Instant) {
         let Stage::Recording { commit, to } = &self.merging.stage else { return };
-        if *commit <= self.outbox.stored() || self.read_only {
+        if *commit <= self.durable || self.read_only {
             self.merging.stage = Stage::Parting { to: to.clone(), said: 0 };
             self.say_farewell(now);
         }
@@ -310,7 +311,7 @@ impl Gsm {
     /// Whether this manager takes the revocations of one that gives way to it.
     pub(crate) fn takes_over(&self) -> bool {
         self.is_serving()
-            && !self.merging.is_giving_way()
+            && !self.is_giving_way()
             && self.announcer.as_ref().is_none_or(|announcer| announcer.merges())
     }
 

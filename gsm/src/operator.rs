@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{Commit, Instant, StateId, SubgroupId, Timing};
+use protocol::{Commit, Instant, SenderId, StateId, SubgroupId, Timing};
 
 use crate::gsm::{Gsm, Timer};
 
@@ -27,6 +27,21 @@ pub struct GsmStatus {
     pub revocations: usize,
     /// The newest durable record.
     pub journal: Commit,
+    /// Who follows this manager, to take over when it is lost; and successors that should and do not.
+    pub standbys: Vec<StandbyStatus>,
+}
+
+/// What a manager says of a standby.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandbyStatus {
+    /// Its identity.
+    pub identity: String,
+    /// Its registration.
+    pub sender: SenderId,
+    /// Since when what is acknowledged to anybody waits for it; `None` while it is not in step, and could not take over.
+    pub in_step: Option<Instant>,
+    /// The newest record it holds.
+    pub followed: Commit,
 }
 
 /// Why an operator's request was not carried out. Nothing changed; the caller is to blame.
@@ -41,6 +56,15 @@ pub enum RequestError {
     /// It is giving way to another manager, which has to be asked.
     #[error("this manager gives way to another one: ask there")]
     GivingWay,
+    /// Nobody could take its place at once.
+    #[error("no standby is in step with this manager")]
+    NoStandby,
+    /// The one named could not take its place at once.
+    #[error("that node is no standby, or is not in step with this manager")]
+    NotInStep,
+    /// It hands its office on already.
+    #[error("a handover is under way")]
+    HandingOver,
     /// The list of revocations is full: nobody could be told of another one.
     #[error(
         "{} evictions are all that a group can remember: renew its authority",
@@ -71,7 +95,8 @@ impl Gsm {
             rekey_interval: self.config.timing.rekey_interval,
             read_only: self.read_only,
             revocations: self.policy.revocations(),
-            journal: self.outbox.stored(),
+            journal: self.durable,
+            standbys: self.standby_statuses(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 mod config;
 mod event;
+mod following;
 mod inner;
+mod succession;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,8 +22,10 @@ use crate::event::GsmEvent;
 use crate::gsm::Gsm;
 use crate::merge::Demotion;
 use crate::remembered::{Journal, Remembered};
+use crate::standby::Standby;
 
 use inner::Inner;
+use succession::{Loss, Prepared};
 
 pub use config::{Eligible, ManagerConfig, NotEligible, Part, ParticipantConfig};
 pub use event::{Mode, ParticipantEvent};
@@ -53,6 +57,10 @@ pub struct Participant {
     /// The application wants out.
     left: bool,
     place: Option<Place>,
+    /// Follows the manager, in member mode.
+    standby: Standby,
+    loss: Option<Loss>,
+    prepared: Option<Prepared>,
     /// What replaces the newest ring when its keys must go, and until when they may outlive the managership they
     /// came from.
     ring: Option<KeyRing>,
@@ -96,6 +104,9 @@ impl Participant {
             store_failed: false,
             left: false,
             place: None,
+            standby: Standby::new(),
+            loss: None,
+            prepared: None,
             ring: None,
             ring_ends: None,
             now,
@@ -250,6 +261,7 @@ impl Participant {
             self.tell_place();
             self.gather();
         }
+        self.tend_standby(now);
     }
 
     /// A manager that starts, or that comes back without its members, has another subgroup.
@@ -270,6 +282,9 @@ impl Participant {
             let Some(event) = self.inner.poll_event() else { return turn };
             match &event {
                 ParticipantEvent::Member(MemberEvent::Elected) => turn = Some(Turn::Elected),
+                ParticipantEvent::Member(MemberEvent::ManagerLost { suspicions, .. }) => {
+                    self.on_manager_lost(suspicions.clone());
+                }
                 ParticipantEvent::Manager(GsmEvent::SteppedDown { to, .. }) => {
                     turn = Some(Turn::SteppedDown(*to));
                 }
@@ -297,6 +312,8 @@ impl Participant {
     fn turn(&mut self, turn: Turn) {
         let now = self.now;
         self.drain_machine();
+        self.unprepare();
+        self.transmits.extend(self.standby.stop());
         match (std::mem::replace(&mut self.inner, Inner::Neither), turn) {
             (Inner::Member(member), Turn::Elected) => self.promote(now, *member),
             (Inner::Manager(gsm), Turn::SteppedDown(to)) => self.demote(now, *gsm, to),
@@ -355,7 +372,10 @@ impl Participant {
     /// Inputs that are for whoever this node is not now.
     fn for_another_mode(&mut self, input: &Input<'_>) -> Option<Result<(), Rejected>> {
         match (&self.inner, input) {
-            (Inner::Member(_), Input::Stored { .. }) => Some(Ok(())),
+            (Inner::Member(_), Input::Stored { upto }) => {
+                self.on_stored_as_member(*upto);
+                Some(Ok(()))
+            }
             (_, Input::StoreFailed) => {
                 self.store_failed = true;
                 matches!(self.inner, Inner::Member(_)).then_some(Ok(()))
@@ -386,6 +406,10 @@ impl Machine for Participant {
         if let Some(taken) = self.for_another_mode(&input) {
             return taken;
         }
+        if let Some(taken) = self.for_standby(now, &input) {
+            self.after(now);
+            return taken;
+        }
         let conn = match &input {
             Input::Opened { conn, .. } | Input::Frame { conn, .. } => Some(*conn),
             _ => None,
@@ -402,6 +426,8 @@ impl Machine for Participant {
     fn handle_timeout(&mut self, now: Instant) {
         self.inner.handle_timeout(now);
         self.end_ring(now);
+        self.transmits.extend(self.standby.on_due(now));
+        self.on_succession_due(now);
         self.after(now);
     }
 
@@ -422,7 +448,9 @@ impl Machine for Participant {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.inner.poll_timeout(), self.ring_ends].into_iter().flatten().min()
+        let deadlines =
+            [self.inner.poll_timeout(), self.ring_ends, self.standby.due(), self.succession_due()];
+        deadlines.into_iter().flatten().min()
     }
 }
 

@@ -71,9 +71,10 @@ impl Policy {
         &self.roster
     }
 
-    /// The first successors, in the order in which they would take over.
-    pub(crate) fn successors(&self) -> Vec<SenderId> {
-        self.roster.eligible.iter().take(MAX_SUCCESSORS).map(|(sender, _)| *sender).collect()
+    /// The first successors, in the order in which they would take over; the manager's own node is none.
+    pub(crate) fn successors(&self, own: SenderId) -> Vec<SenderId> {
+        let eligible = self.roster.eligible.iter().map(|(sender, _)| *sender);
+        eligible.filter(|sender| *sender != own).take(MAX_SUCCESSORS).collect()
     }
 
     /// An eligible member came in; the roster is signed anew if it changes by that.

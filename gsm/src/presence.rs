@@ -201,7 +201,7 @@ impl Gsm {
     /// Whether this manager would let a node in now: it has cut its first key update, its store works, and it does not
     /// give way to another one.
     pub fn is_serving(&self) -> bool {
-        self.keys.current().is_some() && !self.read_only && !self.merging.is_leaving()
+        self.keys.current().is_some() && !self.read_only && !self.is_leaving()
     }
 
     /// The first key update is out, or the store works again: the LAN hears of it at once.

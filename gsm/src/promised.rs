@@ -43,6 +43,37 @@ impl Promised {
         }
     }
 
+    /// The group's times, with the one that is not promised.
+    pub(crate) fn timing(&self, rekey_interval: Duration) -> Timing {
+        let [
+            alarm_interval,
+            silence,
+            soft_activation,
+            soft_cut,
+            hard_activation,
+            hard_cut,
+            keepalive,
+            nak_wait,
+            nak_round,
+            refresh,
+            t_hard,
+        ] = self.times.map(|millis| Duration::from_millis(u64::from(millis)));
+        Timing {
+            rekey_interval,
+            alarm_interval,
+            silence,
+            soft_activation,
+            soft_cut,
+            hard_activation,
+            hard_cut,
+            keepalive,
+            nak_wait,
+            nak_round,
+            refresh,
+            t_hard,
+        }
+    }
+
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u16(self.suite.code()).u8(self.degree.get());
         writer.socket_addr(self.control).socket_addr(self.data).bytes(&self.manager.0);

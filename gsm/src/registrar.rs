@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crypto::constant_time_eq;
 use protocol::{
-    Confirm, ConnId, Domain, Frame, Grant, Handover, Instant, Join, Peer, Refusal, RegNo, RegistrationKeys,
-    Rejected, confirmation,
+    Confirm, ConnId, Domain, Follow, Frame, Grant, Handover, Instant, Join, Peer, Refusal, RegNo,
+    RegistrationKeys, Rejected, confirmation,
 };
 
 use crate::acl::AccessList;
@@ -56,6 +56,8 @@ pub(crate) enum Request {
     Admit(Box<Offer>),
     /// Another manager gives way: take whom it had shut out.
     TakeOver(Handover),
+    /// A successor wants to be told everything: see whether it may.
+    Follow(Follow),
     /// Say no.
     Refuse(Refusal),
 }
@@ -68,6 +70,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) policy: &'a Policy,
     /// Whether the store failed.
     pub(crate) read_only: bool,
+    /// Whether this manager hands its office on.
+    pub(crate) hands_over: bool,
     /// Whether another manager may give way to this one now.
     pub(crate) takes_over: bool,
 }
@@ -79,7 +83,16 @@ impl Rules<'_> {
         if !peer.roles.member {
             return Err(Refusal::NotCertified);
         }
-        self.judge_node(peer)
+        self.judge_node(peer)?;
+        if self.hands_over { Err(Refusal::NotManager) } else { Ok(()) }
+    }
+
+    /// The same for a successor that wants to follow; whether it is one is for the member list to say.
+    fn judge_standby(&self, peer: &Peer) -> Result<(), Refusal> {
+        if !peer.roles.manager {
+            return Err(Refusal::NotCertified);
+        }
+        self.judge(peer)
     }
 
     /// The same for a manager that gives way: one that was evicted here shuts nobody out.
@@ -157,6 +170,13 @@ impl Registrar {
                 }
                 let verdict = rules.judge_manager(&session.peer);
                 Ok(verdict.map_or_else(Request::Refuse, |()| Request::TakeOver(handover)))
+            }
+            (Frame::Follow(follow), Stage::AwaitJoin) => {
+                if follow.group != rules.domain.group {
+                    return Ok(Request::Refuse(Refusal::UnknownGroup));
+                }
+                let verdict = rules.judge_standby(&session.peer);
+                Ok(verdict.map_or_else(Request::Refuse, |()| Request::Follow(follow)))
             }
             _ => Err(Rejected::OutOfPlace),
         }

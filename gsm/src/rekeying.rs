@@ -1,7 +1,7 @@
 //! Cutting a batch (GSM 3.4, 3.5): stage, record, send, merge.
 
+use protocol::Instant;
 use protocol::limits::KEPT_UPDATES;
-use protocol::{Commit, Instant};
 
 use crate::event::{GsmEvent, RekeySummary};
 use crate::gsm::{Gsm, Timer};
@@ -23,7 +23,7 @@ impl Gsm {
 
     /// Cuts what waits, now; behind a cut that waits for its record, right after that one.
     pub(crate) fn cut(&mut self, now: Instant) {
-        if self.merging.is_leaving() || self.is_starting() {
+        if self.merging.is_leaving() || self.handing.is_under_way() || self.is_starting() {
             return;
         }
         if self.keys.is_cutting() {
@@ -41,26 +41,24 @@ impl Gsm {
         let entry = JournalEntry::Cut { state: staged.state, leaf_steps: staged.staged.leaf_steps() };
         let commit = self.record(entry);
         self.keys.await_record(staged, commit);
+        self.replication.on_cut(now);
         self.complete_cut_if_due(now);
     }
 
-    /// The store reports: what waited for it goes out, and so does a cut whose record is durable.
-    pub(crate) fn on_stored(&mut self, now: Instant, upto: Commit) {
-        self.outbox.on_stored(upto);
-        self.on_start_stored(now);
-        self.complete_cut_if_due(now);
-        self.on_merge_stored(now);
-        self.recover(now);
-    }
-
-    /// Sends the cut that waits for its record once that is durable; in read-only mode at once, for the wait would keep an
-    /// evicted member in. Its state id is never used again after a restart, for that is a new inst. Nothing of a start
-    /// that is not durable is sent in any case.
+    /// Sends the cut that waits for its record once that is durable, here and, for a moment, at the standbys; in read-only
+    /// mode at once, for the wait would keep an evicted member in. Its state id is never used again after a restart, for
+    /// that is a new inst. Nothing of a start that is not durable is sent in any case.
     pub(crate) fn complete_cut_if_due(&mut self, now: Instant) {
         let Some(awaited) = self.keys.awaited() else { return };
-        let stored = self.outbox.stored();
-        if self.started <= stored && (self.read_only || awaited <= stored) {
+        if self.started > self.durable {
+            return;
+        }
+        if self.read_only || awaited <= self.outbox.stored() {
             self.complete_cut(now);
+        } else if awaited <= self.durable && self.replication.cut_waited(now) {
+            self.leave_behind(awaited);
+            self.complete_cut(now);
+            self.release(now);
         }
     }
 
@@ -88,7 +86,8 @@ impl Gsm {
         self.keys.merge(cut);
         self.send_alarm(now);
         self.begin_presence(now);
-        if std::mem::take(&mut self.urgent) && self.keys.has_pending() {
+        // Leaf secrets are to be stepped for a standby, whether or not anybody comes or goes.
+        if std::mem::take(&mut self.urgent) && (self.keys.has_pending() || self.step_leaves) {
             self.cut(now);
         } else if self.keys.has_pending() {
             self.schedule_cut(now);

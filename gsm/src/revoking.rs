@@ -17,7 +17,8 @@ impl Gsm {
     /// from which on it is out: the eviction is durable and its key update has gone out when [`GsmEvent::Rekeyed`]
     /// tells of that state or a later one.
     pub fn evict(&mut self, now: Instant, identity: &str) -> Result<StateId, RequestError> {
-        if self.merging.is_leaving() {
+        self.replication.at(now);
+        if self.merging.is_leaving() || self.handing.is_under_way() {
             return Err(RequestError::GivingWay);
         }
         if self.policy.is_full() {

@@ -37,6 +37,7 @@ impl Gsm {
         let (message_root, message_packets) =
             self.transmitter.newest().unwrap_or((crypto::MerkleHash([0; 16]), 0));
         let tree = self.keys.tree();
+        let successors = self.policy.successors(self.own);
         let alarm = Alarm {
             state: current.state,
             counter: self.alarms,
@@ -58,8 +59,8 @@ impl Gsm {
                 .map(|due| due.saturating_since(now))
                 .unwrap_or_default(),
             path: Vec::new(),
-            successors: self.policy.successors(),
-            in_step: 0,
+            in_step: self.in_step_bits(&successors),
+            successors,
             members: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
             renewals: 0,
         };
@@ -149,7 +150,8 @@ impl Gsm {
     /// A member leaves by itself: durable first, then answered; out with the next cut (GSM 3.5).
     fn on_leave(&mut self, now: Instant, from: SocketAddr, sender: SenderId, nonce: u64) {
         let leaving = self.members.get(sender).is_some_and(|listed| listed.standing == Standing::Leaving);
-        if sender == self.own {
+        // Whoever takes the office next takes it out: it asks again.
+        if sender == self.own || self.handing.is_under_way() {
             return;
         }
         let answer = ToMember::LeaveTaken { nonce };
@@ -196,6 +198,9 @@ impl Gsm {
     pub(crate) fn expire_members(&mut self, now: Instant) {
         let timing = self.config.timing;
         self.timers.set(Timer::Expiry, now + timing.keepalive);
+        if self.handing.is_under_way() {
+            return;
+        }
         let deadline = timing.keepalive * Timing::MISSED_KEEPALIVES;
         let silent: Vec<SenderId> = self
             .members

@@ -155,6 +155,7 @@ impl Gsm {
             self.outbox.forget(conn);
             self.outbox.send(Transmit::Close { conn });
         }
+        self.dismiss_standbys();
         self.registrar = Registrar::new();
         for timer in [Timer::Alarm, Timer::Rekey, Timer::Expiry, Timer::Refresh, Timer::Cut] {
             self.timers.stop(timer);
@@ -189,7 +190,7 @@ impl Gsm {
 
     /// The store reports: once the start is durable, the question may go out.
     pub(crate) fn on_start_stored(&mut self, now: Instant) {
-        let durable = self.started <= self.outbox.stored();
+        let durable = self.started <= self.durable;
         let nonce = self.rng.0.next_u64();
         if let Some(starting) = &mut self.starting
             && matches!(starting.phase, Phase::Recording)

@@ -304,7 +304,11 @@ impl Frame {
 
     /// The frame's payload.
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
+        // All room at once: a buffer that grows leaves secrets behind where it was.
+        let mut writer = Writer::with_capacity(match self {
+            Self::State(StatePart { bytes, .. }) | Self::Change(_, bytes) => 64 + bytes.len(),
+            _ => 0,
+        });
         writer.u8(PROTOCOL_VERSION);
         match self {
             Self::Join(join) => {

@@ -92,8 +92,12 @@ pub(crate) struct Lan {
     pub(crate) deaf: BTreeSet<(usize, usize)>,
     /// Nobody can connect to these.
     pub(crate) walled: BTreeSet<usize>,
+    /// Of these nodes nothing gets out by a connection, which stands.
+    pub(crate) stalled: BTreeSet<usize>,
     /// Every multicast, for adversaries.
     pub(crate) recorded: Vec<(SocketAddr, Vec<u8>)>,
+    /// Every frame that arrived somewhere: from, to, the connection there.
+    pub(crate) framed: Vec<(usize, usize, ConnId, Vec<u8>)>,
     queue: BTreeMap<(Instant, u64), (usize, u64, Arrival)>,
     count: u64,
     /// Both ends of a connection: node and its number there.
@@ -119,6 +123,8 @@ impl Lan {
             nodes: Vec::new(),
             deaf: BTreeSet::new(),
             walled: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            framed: Vec::new(),
             recorded: Vec::new(),
             queue: BTreeMap::new(),
             count: 0,
@@ -184,6 +190,33 @@ impl Lan {
         node.events.clear();
         self.ends.retain(|(from, _), (to, _)| *from != index && *to != index);
         self.settle(index);
+    }
+
+    /// The node's process is killed: its connections end, and nothing of it is heard any more.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.nodes[index].up = false;
+        let others: Vec<_> =
+            self.ends.range((index, ConnId(0))..(index + 1, ConnId(0))).map(|(_, to)| *to).collect();
+        self.ends.retain(|(from, _), (to, _)| *from != index && *to != index);
+        for (node, conn) in others {
+            self.push(node, Arrival::Closed(conn, CloseReason::ByPeer));
+        }
+    }
+
+    /// Hands a frame to a node on one of its connections.
+    pub(crate) fn inject_frame(
+        &mut self,
+        to: usize,
+        conn: ConnId,
+        bytes: &[u8],
+    ) -> Result<(), protocol::Rejected> {
+        let taken = self.nodes[to].participant.handle_input(self.now, Input::Frame { conn, bytes });
+        self.settle(to);
+        taken
+    }
+
+    pub(crate) fn gsm_mut(&mut self, index: usize) -> &mut Gsm {
+        self.nodes[index].participant.gsm_mut().unwrap()
     }
 
     pub(crate) fn gsm(&self, index: usize) -> &Gsm {
@@ -314,7 +347,10 @@ impl Lan {
             }
             Transmit::Open { conn, to, expect } => self.open(index, conn, to, expect),
             Transmit::Frame { conn, bytes } => {
-                if let Some((node, conn)) = self.ends.get(&(index, conn)).copied() {
+                if let Some((node, conn)) = self.ends.get(&(index, conn)).copied()
+                    && !self.stalled.contains(&index)
+                {
+                    self.framed.push((index, node, conn, bytes.clone()));
                     self.push(node, Arrival::Frame(conn, bytes));
                 }
             }
@@ -408,10 +444,15 @@ pub(crate) fn rng(index: usize, start: u64) -> Box<ChaCha12Rng> {
     Box::new(ChaCha12Rng::seed_from_u64(index as u64 * 1_000 + start))
 }
 
+/// A node signs with one key, as member and as manager.
+fn signer(certificate: &[u8]) -> Ed25519Signer {
+    let seed = hash(Suite::Aes256Ctr, Label::IdentityHash, &[b"signer", certificate]);
+    Ed25519Signer::from_seed(&Secret::new(seed))
+}
+
 fn eligible(identity: &str, index: usize) -> Eligible {
     let certificate = Certificates::certificate(identity, true);
-    let seed = hash(Suite::Aes256Ctr, Label::IdentityHash, &[b"manager", identity.as_bytes()]);
-    let signer = Ed25519Signer::from_seed(&Secret::new(seed));
+    let signer = signer(&certificate);
     let config = ManagerConfig {
         suite: Suite::Aes256Ctr,
         degree: Degree::default(),
@@ -439,7 +480,7 @@ pub(crate) fn member_config(identity: &str, manager: bool, of: &[usize]) -> Memb
     MemberConfig {
         group: GROUP,
         registrars: of.iter().map(|node| registrar(*node)).collect(),
-        signer: Arc::new(Ed25519Signer::from_seed(&Secret::new(print))),
+        signer: Arc::new(signer(&certificate)),
         exchange: Arc::new(ExchangeSecret::from_bytes(Secret::new(print))),
         verifier: Arc::new(Ed25519Verifier),
         discovery: Some(Discovery {

@@ -6,6 +6,8 @@ mod election;
 #[cfg(test)]
 mod finding;
 #[cfg(test)]
+mod following;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod lan;
