@@ -8,16 +8,19 @@
 //! | engine | keeps | after a restart |
 //! |---|---|---|
 //! | [`MemoryStore`] | everything in this process | nothing, and says so ([`StoreKind::Memory`]) |
+//! | [`FailingStore`] | the same, and fails when told to: for tests of what stands above | nothing |
 //! | [`SledStore`] | a sealed journal in [two directories](StateDirs) | everything, or says what is missing ([`Health`]) |
 
 mod dirs;
 mod error;
+mod failing;
 mod memory;
 mod sled_store;
 mod store;
 
 pub use dirs::StateDirs;
 pub use error::StoreError;
+pub use failing::{FailingStore, Fault};
 pub use memory::MemoryStore;
 pub use sled_store::SledStore;
 pub use store::{Health, Loaded, Record, Snapshot, Store, StoreKind};

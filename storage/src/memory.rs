@@ -17,6 +17,11 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Drops the records from `commit` on.
+    pub(crate) fn forget_from(&mut self, commit: u64) {
+        self.held.records.retain(|record| record.commit < commit);
+    }
+
     fn last(&self) -> Option<u64> {
         let newest = self.held.records.last().map(|record| record.commit);
         newest.or_else(|| self.held.snapshot.as_ref().map(|snapshot| snapshot.upto))

@@ -8,6 +8,7 @@
 //!   reserve        4 MiB        anchor      the newest acknowledged commit, and the chain up to it
 //!                               snapshot-*  a second copy of the base
 //!   db.broken-*    put aside
+//!   db.copy, .new, .old  meanwhile
 //! ```
 //!
 //! A *generation* is a base (a snapshot, or nothing) and the records after it, all sealed under one data key. A
@@ -118,7 +119,7 @@ impl SledStore {
         let made_anew = unusable.is_some();
         let flaw = unusable.or_else(|| walk.flaw.take());
         let health = judge(&walk.position, flaw, anchor, &self.data_keys);
-        Ok(self.adopt(engine, made_anew, base.snapshot, walk, health))
+        self.adopt(engine, made_anew, base.snapshot, walk, health)
     }
 
     /// The bases of the data directory. Where it has none that is as new as the copy beside the keys, for it was damaged
@@ -136,8 +137,8 @@ impl SledStore {
         Ok(bases)
     }
 
-    /// Takes what was read as the present state. An engine that has lost something, and was not made anew, loses what
-    /// is added to it as well: it is read from once more, for a copy of what is good.
+    /// Takes what was read as the present state. An engine that was not made anew may lose what is added to it: it is
+    /// copied, at once if it has everything, and else before anything is added.
     fn adopt(
         &mut self,
         engine: Engine,
@@ -145,8 +146,10 @@ impl SledStore {
         snapshot: Option<Snapshot>,
         walk: Walk,
         health: Health,
-    ) -> Loaded {
+    ) -> Result<Loaded, StoreError> {
         let good = matches!(health, Health::Fresh | Health::Whole);
+        let engine =
+            if good && !made_anew { repair::renew(&self.dirs.data, engine, &walk.pairs)? } else { engine };
         let loaded = Loaded { snapshot, records: walk.records, health };
         self.distrusted = !good && !made_anew;
         self.engine = (!self.distrusted).then_some(engine);
@@ -161,7 +164,7 @@ impl SledStore {
         } else {
             tracing::error!(health = %loaded.health, dir = %self.dirs.data.display(), "the store is not whole");
         }
-        loaded
+        Ok(loaded)
     }
 
     /// Begins a generation with nothing, because no base can be read: at the very first start, or after a loss.
@@ -186,13 +189,13 @@ impl SledStore {
             repair::put_aside(&self.dirs.data, &bases.unreadable)?;
             let generation = self.data_keys.begin(0, self.sealing.rng());
             self.data_keys.write(&self.keys)?;
-            (repair::reopen(&self.dirs.data)?, generation)
+            (repair::make(&self.dirs.data)?, generation)
         };
         let chain = self.keys.chain_start(&self.data_keys.store, generation);
         let base = Base { generation, chain, snapshot: None };
         base.write(&self.dirs.data, &self.data_keys, &mut self.sealing)?;
         let walk = self.scribe().walk(&engine, Position::at(&base));
-        Ok(self.adopt(engine, true, None, walk, empty.health))
+        self.adopt(engine, !first, None, walk, empty.health)
     }
 
     fn append_now(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -333,10 +336,11 @@ impl SledStore {
         if walk.position.chain_at(last) != Some(end) {
             return Err(lost(last));
         }
+        let good = walk.pairs_upto(last);
         self.engine = Some(if self.distrusted {
-            repair::rebuild(&self.dirs.data, engine, walk.pairs_upto(last))?
+            repair::rebuild(&self.dirs.data, engine, good)?
         } else {
-            engine
+            repair::renew(&self.dirs.data, engine, good)?
         });
         self.distrusted = false;
         Ok(())

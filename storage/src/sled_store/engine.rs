@@ -29,8 +29,6 @@ const LOCK_TRIES: u32 = 400;
 const LOCK_WAIT: Duration = Duration::from_millis(5);
 /// How the names of sled's snapshots begin.
 pub(crate) const SNAPSHOT: &str = "snap.";
-/// How the second name of one begins.
-pub(crate) const KEPT: &str = "kept.";
 
 /// A key and its value as sled has them.
 pub(crate) type Pair = (IVec, IVec);
@@ -60,7 +58,7 @@ impl Engine {
     /// Opens or makes the database in `dir`, after removing what a process killed while opening has left there.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenFailure> {
         private_dir(dir)?;
-        tidy(dir).and_then(|()| keep_snapshot(dir)).map_err(StoreError::from)?;
+        tidy(dir).map_err(StoreError::from)?;
         let config =
             sled::Config::new().path(dir).mode(Mode::LowSpace).cache_capacity(CACHE).flush_every_ms(None);
         let db = Some(open_unlocked(&config, dir)?);
@@ -71,7 +69,6 @@ impl Engine {
         make_private(dir)
             .and_then(|()| sync_files(dir))
             .and_then(|()| sync_dir(dir))
-            .and_then(|()| forget_kept(dir))
             .map_err(StoreError::from)?;
         Ok(engine)
     }
@@ -149,35 +146,6 @@ fn tidy(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps sled's snapshot under a second name while the database is opened, or takes it back from there.
-///
-/// Opening, sled writes a new snapshot, removes the old one and zeroes what only the old one knew of, and syncs the
-/// directory for none of it. If the power goes then, the old name may be gone and the new one not there, and without
-/// either the database opens older than it was, without an error.
-fn keep_snapshot(dir: &Path) -> io::Result<()> {
-    let found = with_prefix(dir, SNAPSHOT)?;
-    let kept = with_prefix(dir, KEPT)?;
-    match (found.last(), kept.last()) {
-        (Some(newest), _) => {
-            forget_kept(dir)?;
-            let second = renamed(newest, SNAPSHOT, KEPT);
-            if let Err(error) = std::fs::hard_link(newest, &second) {
-                tracing::warn!(%error, path = %second.display(), "the snapshot is not kept while opening");
-            }
-        }
-        (None, Some(newest)) => {
-            std::fs::rename(newest, renamed(newest, KEPT, SNAPSHOT)).map_err(at(newest))?
-        }
-        (None, None) => return Ok(()),
-    }
-    sync_dir(dir)
-}
-
-/// The snapshot that was found is safe, so the one before it is needed no more.
-fn forget_kept(dir: &Path) -> io::Result<()> {
-    with_prefix(dir, KEPT)?.iter().try_for_each(|path| remove(path))
-}
-
 /// The files of `dir` whose names begin so, in order of their names.
 pub(crate) fn with_prefix(dir: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     let mut paths = entries(dir)?;
@@ -185,10 +153,22 @@ pub(crate) fn with_prefix(dir: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> 
     Ok(paths)
 }
 
-/// The path with another beginning of its name.
-pub(crate) fn renamed(path: &Path, prefix: &str, other: &str) -> PathBuf {
-    let rest = name(path).strip_prefix(prefix).unwrap_or_default();
-    path.with_file_name(format!("{other}{rest}"))
+/// Takes the lock of the database in `dir`, so that nobody else writes to it; `None` if it has no file to lock.
+pub(crate) fn lock_database(dir: &Path) -> Result<Option<File>, StoreError> {
+    let path = dir.join("db");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(&path)(error).into()),
+    };
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_WAIT),
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error).into()),
+        }
+    }
+    Err(StoreError::Locked { path: dir.to_owned() })
 }
 
 /// What went wrong inside sled.

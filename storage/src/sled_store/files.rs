@@ -103,9 +103,14 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
 fn write_fresh(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // A leftover of a crash may be read-only.
     let _ = fs::remove_file(path);
+    write_new(path, bytes, mode)?.sync_all()
+}
+
+/// Writes a file that is not there yet; nothing of it is safe when this returns.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// Makes what was created, renamed or removed in `dir` survive a loss of power.

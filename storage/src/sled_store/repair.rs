@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::engine::{Engine, KEPT, OpenFailure, Pair, SNAPSHOT, renamed, with_prefix};
-use super::files::{at, entries, name, remove, sync_dir};
+use super::engine::{Engine, OpenFailure, Pair, SNAPSHOT, lock_database, with_prefix};
+use super::files::{FILE_MODE, at, entries, name, private_dir, remove, sync_dir, write_new};
 use super::journal::copy;
 use crate::StoreError;
 
@@ -12,6 +12,10 @@ use crate::StoreError;
 pub(crate) const DB: &str = "db";
 /// A rebuilt one that has not taken its place yet.
 const REBUILT: &str = "db.new";
+/// A copy to be read.
+const COPY: &str = "db.copy";
+/// One that is being replaced by a new one.
+const OLD: &str = "db.old";
 /// How the names of databases put aside begin.
 const BROKEN: &str = "db.broken-";
 /// How many of them are kept. They are sealed as they always were.
@@ -19,19 +23,12 @@ const MAX_BROKEN: usize = 3;
 /// How the names of sled's snapshots begin that a database did not open with.
 const ASIDE: &str = "aside.";
 
-/// Opens the database below `data`; if its files are unusable, puts them aside and makes a new one, and says why.
+/// Opens the database below `data` to be read; if its files are unusable, puts them aside and makes a new one, and says
+/// why.
 pub(crate) fn open(data: &Path) -> Result<(Engine, Option<String>), StoreError> {
     adopt(data)?;
     let db = data.join(DB);
-    match Engine::open(&db) {
-        Ok(engine) => return Ok((engine, None)),
-        Err(OpenFailure::Refused(error)) => return Err(error),
-        Err(OpenFailure::Unusable(why)) => {
-            tracing::warn!(%why, "the database does not open; trying without sled's snapshot");
-        }
-    }
-    set_snapshots_aside(&db)?;
-    match Engine::open(&db) {
+    match open_copy(data) {
         Ok(engine) => Ok((engine, None)),
         Err(OpenFailure::Refused(error)) => Err(error),
         Err(OpenFailure::Unusable(why)) => {
@@ -41,24 +38,107 @@ pub(crate) fn open(data: &Path) -> Result<(Engine, Option<String>), StoreError> 
     }
 }
 
-/// Opens the database again while the store runs: with none of the steps that would change what it holds.
+/// Opens the database to be read again while the store runs: with none of the steps that would change what it holds.
 pub(crate) fn reopen(data: &Path) -> Result<Engine, StoreError> {
+    open_copy(data).map_err(into_error)
+}
+
+/// Makes the database, where there is none.
+pub(crate) fn make(data: &Path) -> Result<Engine, StoreError> {
     open_new(&data.join(DB))
+}
+
+/// Opens a copy of the database's files; if that fails, a copy without sled's snapshot.
+///
+/// Opening, sled zeroes what its new snapshot does not need before the snapshot's name is safe. If the power goes then,
+/// the database opens older than it was, without an error. So the files themselves are only ever opened by the process
+/// that made them. With no room for a copy they are opened as they are.
+fn open_copy(data: &Path) -> Result<Engine, OpenFailure> {
+    let (db, copied) = (data.join(DB), data.join(COPY));
+    remove_all(&copied)?;
+    if !db.exists() {
+        return Engine::open(&db);
+    }
+    let dir = match copy_database(&db, &copied) {
+        Ok(()) => copied,
+        Err(StoreError::Medium(error)) => {
+            tracing::warn!(%error, "the database is opened without a copy");
+            remove_all(&copied)?;
+            db
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match Engine::open(&dir) {
+        Err(OpenFailure::Unusable(why)) => {
+            tracing::warn!(%why, "the database does not open; trying without sled's snapshot");
+            set_snapshots_aside(&dir)?;
+            Engine::open(&dir)
+        }
+        opened => opened,
+    }
+}
+
+fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let _lock = lock_database(from)?;
+    copy_files(from, to)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+    private_dir(to)?;
+    for path in entries(from)? {
+        let target = to.join(name(&path));
+        if path.is_dir() {
+            copy_files(&path, &target)?;
+        } else {
+            let bytes = fs::read(&path).map_err(at(&path))?;
+            write_new(&target, &bytes, FILE_MODE).map_err(at(&target))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a new database of the pairs that are good and puts the present one aside. Whatever interrupts it, one of the
 /// two is found under its name by the next [`open`].
 pub(crate) fn rebuild(data: &Path, engine: Engine, good: &[Pair]) -> Result<Engine, StoreError> {
+    let fresh = copy_pairs(data, engine, good)?;
+    put_aside(data, &[])?;
+    adopt(data)?;
+    Ok(fresh)
+}
+
+/// The same for a database that nothing is known to be wrong with: the present one is removed, and stays if there is no
+/// room for two.
+///
+/// A bit that has turned in the header of a segment of sled's hides nothing that its snapshot knows of, so all is there.
+/// What is added to that segment is not found again. Only bytes that were just written are known to be good.
+pub(crate) fn renew(data: &Path, engine: Engine, good: &[Pair]) -> Result<Engine, StoreError> {
+    let (db, old) = (data.join(DB), data.join(OLD));
+    let renewed = copy_pairs(data, engine, good).and_then(|fresh| {
+        remove_all(&old)?;
+        fs::rename(&db, &old).map_err(at(&db))?;
+        sync_dir(data)?;
+        Ok(fresh)
+    });
+    match renewed {
+        Ok(fresh) => adopt(data).map(|()| fresh),
+        Err(error) => {
+            tracing::warn!(%error, "the database is not copied to new files: it is used as it is");
+            adopt(data)?;
+            open_new(&db)
+        }
+    }
+}
+
+/// Writes the pairs to a new database beside the present one. It stays open while it is renamed: sled needs its path no
+/// more, and would write to it in an unsafe order if it opened it again.
+fn copy_pairs(data: &Path, engine: Engine, good: &[Pair]) -> Result<Engine, StoreError> {
     drop(engine);
-    let (db, rebuilt) = (data.join(DB), data.join(REBUILT));
+    remove_all(&data.join(COPY))?;
+    let rebuilt = data.join(REBUILT);
     remove_all(&rebuilt)?;
     let fresh = open_new(&rebuilt)?;
     fresh.commit(copy(good))?;
-    drop(fresh);
-    put_aside(data, &[])?;
-    fs::rename(&rebuilt, &db).map_err(at(&rebuilt))?;
-    sync_dir(data)?;
-    open_new(&db)
+    Ok(fresh)
 }
 
 /// Puts the database aside, and other files of `data` with it.
@@ -76,7 +156,7 @@ pub(crate) fn put_aside(data: &Path, with: &[PathBuf]) -> Result<(), StoreError>
     if db.exists() {
         fs::rename(&db, &aside).map_err(at(&db))?;
     } else {
-        super::files::private_dir(&aside)?;
+        private_dir(&aside)?;
     }
     for path in with {
         fs::rename(path, aside.join(name(path))).map_err(at(path))?;
@@ -85,35 +165,40 @@ pub(crate) fn put_aside(data: &Path, with: &[PathBuf]) -> Result<(), StoreError>
     Ok(sync_dir(data)?)
 }
 
-/// Finishes or takes back a [`rebuild`] that was interrupted.
+/// Finishes or takes back a [`rebuild`] or [`renew`] that was interrupted.
 fn adopt(data: &Path) -> Result<(), StoreError> {
-    let (db, rebuilt) = (data.join(DB), data.join(REBUILT));
-    if !rebuilt.exists() {
-        return Ok(());
-    }
+    let (db, rebuilt, old) = (data.join(DB), data.join(REBUILT), data.join(OLD));
     if db.exists() {
-        return remove_all(&rebuilt);
+        remove_all(&rebuilt)?;
+    } else if let Some(whole) = [&rebuilt, &old].into_iter().find(|path| path.exists()) {
+        fs::rename(whole, &db).map_err(at(whole))?;
+        sync_dir(data)?;
     }
-    fs::rename(&rebuilt, &db).map_err(at(&rebuilt))?;
-    Ok(sync_dir(data)?)
+    remove_all(&old)?;
+    remove_all(&data.join(COPY))
 }
 
 /// sled can do without its snapshot in most cases: it reads its whole log then.
 fn set_snapshots_aside(db: &Path) -> Result<(), StoreError> {
-    for path in with_prefix(db, ASIDE)?.iter().chain(&with_prefix(db, KEPT)?) {
-        remove(path)?;
+    for path in with_prefix(db, ASIDE)? {
+        remove(&path)?;
     }
     for path in with_prefix(db, SNAPSHOT)? {
-        fs::rename(&path, renamed(&path, SNAPSHOT, ASIDE)).map_err(at(&path))?;
+        let aside = path.with_file_name(name(&path).replacen(SNAPSHOT, ASIDE, 1));
+        fs::rename(&path, aside).map_err(at(&path))?;
     }
     Ok(())
 }
 
 fn open_new(db: &Path) -> Result<Engine, StoreError> {
-    Engine::open(db).map_err(|failure| match failure {
+    Engine::open(db).map_err(into_error)
+}
+
+fn into_error(failure: OpenFailure) -> StoreError {
+    match failure {
         OpenFailure::Refused(error) => error,
         OpenFailure::Unusable(why) => StoreError::Engine(why),
-    })
+    }
 }
 
 fn remove_all(dir: &Path) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 
 mod disk;
 mod events;
+mod flips;
 mod images;
 mod planted;
 mod promise;

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::events::{Event, events};
 use crate::promise::Promise;
 use crate::script::record_calls;
-use crate::support::{copy_dir, directory, dirs, record, snapshot, start, wait};
+use crate::support::{copy_dir, directory, dirs, record, records, snapshot, start, wait};
 
 /// What became of a store before the script runs.
 #[derive(Clone, Copy, Debug)]
@@ -55,24 +55,39 @@ impl Recorded {
         Self::of("script".to_owned(), directory(), &[(1, last, None)])
     }
 
-    /// Starts after crashes and damage: five damaged stores, and six that are killed again and again.
+    /// Starts after crashes and damage: five damaged stores, six that are killed again and again, and two long lives.
     pub(crate) fn all_others() -> Vec<Self> {
         let damages =
             [Damage::OldCopy, Damage::NoDatabase, Damage::BrokenRecord, Damage::NoData, Damage::NoBase];
         // Counted in syncs: the first start has 20 or so, an append three, a compaction a dozen.
         let times = [[9, 24, 33], [22, 31, 52], [30, 14, 60], [41, 17, 27], [47, 50, 12], [58, 23, 19]];
-        damages.map(Self::damaged).into_iter().chain(times.map(Self::killed)).collect()
+        let lives = [300, 500].map(Self::long_life);
+        damages.map(Self::damaged).into_iter().chain(times.map(Self::killed)).chain(lives).collect()
     }
 
-    /// One of each of the two.
+    /// One of each kind.
     pub(crate) fn some_others() -> Vec<Self> {
-        vec![Self::damaged(Damage::NoData), Self::killed([22, 31, 52])]
+        vec![Self::damaged(Damage::NoData), Self::killed([22, 31, 52]), Self::long_life(400)]
     }
 
     /// A process that is killed at a sync, and so are the next ones: what was not synced then is as unsafe as before.
     fn killed(times: [u64; 3]) -> Self {
         let killed = times.map(|time| (5, 40, Some(time)));
         Self::of(format!("killed at {times:?}"), directory(), &[killed.as_slice(), &[(5, 30, None)]].concat())
+    }
+
+    /// A start of a store that ran for long, so that the engine has room to give back.
+    pub(crate) fn long_life(length: u64) -> Self {
+        let root = directory();
+        let (mut store, _) = start(root.path()).unwrap();
+        for last in (5..=length).step_by(5) {
+            wait(store.append(&records(last - 4, last))).unwrap();
+            if last % 50 == 0 {
+                wait(store.compact(snapshot(last - 2))).unwrap();
+            }
+        }
+        drop(store);
+        Self::of(format!("life of {length}"), root, &[(1, 3, None)])
     }
 
     /// A store that has lost something.

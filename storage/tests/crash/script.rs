@@ -62,7 +62,7 @@ pub(crate) enum Operation {
 }
 
 impl Mark {
-    fn line(self) -> String {
+    pub(crate) fn line(self) -> String {
         match self {
             Self::Begun(Operation::Open) => "open\n".to_owned(),
             Self::Begun(Operation::Append(first, last)) => format!("append {first} {last}\n"),
@@ -99,7 +99,7 @@ impl Found {
 
 /// The operations number `from` to `to`, of a store whose next record has number `next`: batches of one to six
 /// records, a compaction after each eleven operations, another start after each twenty.
-fn operations(from: u64, to: u64, mut next: u64) -> Vec<Operation> {
+pub(crate) fn operations(from: u64, to: u64, mut next: u64) -> Vec<Operation> {
     let operation = |number: u64| match number {
         _ if number.is_multiple_of(20) => Operation::Open,
         _ if number % 11 == 9 => Operation::Compact(next - 1 - number % 5),

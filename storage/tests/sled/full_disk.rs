@@ -6,11 +6,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use storage::{Health, Record, SledStore, StateDirs, Store, StoreError};
+use storage::{Health, Loaded, Record, SledStore, StateDirs, Store, StoreError};
 
-use crate::support::{start, wait};
+use crate::support::{self, Place, copy_dir, snapshot, wait};
 
-/// A file system of 6 MiB, gone with it.
+/// A file system of 6 MiB if nothing else is said, gone with it.
 struct Small {
     root: PathBuf,
     dirs: StateDirs,
@@ -20,9 +20,14 @@ struct Small {
 impl Small {
     /// `None` where this process may not mount.
     fn new() -> Option<Self> {
+        Self::of(6)
+    }
+
+    /// The same with so many MiB.
+    fn of(size: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=6m,mode=0700", "tmpfs"]).arg(dir.path());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}m,mode=0700"), "tmpfs"]).arg(dir.path());
         let mounted = mount.output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             return None;
@@ -40,6 +45,25 @@ impl Small {
         }
     }
 
+    /// Takes all but this many pages of 4 KiB.
+    fn leave(&self, pages: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.root.join("ballast")).unwrap();
+        let full = file.metadata().unwrap().len() / 4_096;
+        file.set_len(full.saturating_sub(pages) * 4_096).unwrap();
+    }
+
+    /// Nothing but a copy of this store.
+    fn reset(&self, from: &Path) {
+        let _ = fs::remove_file(self.root.join("ballast"));
+        for (name, dir) in [("data", &self.dirs.data), ("keys", &self.dirs.keys)] {
+            let _ = fs::remove_dir_all(dir);
+            if from.join(name).exists() {
+                copy_dir(&from.join(name), dir);
+            }
+        }
+    }
+
     fn empty(&self) {
         fs::remove_file(self.root.join("ballast")).unwrap();
     }
@@ -48,6 +72,16 @@ impl Small {
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.root).output();
+    }
+}
+
+/// Starts the store. A child that another test has just forked holds the lock until it becomes its program.
+fn start(dirs: &StateDirs) -> Result<(SledStore, Loaded), StoreError> {
+    loop {
+        match support::start(dirs) {
+            Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+            started => return started,
+        }
     }
 }
 
@@ -151,4 +185,108 @@ fn restarting_on_a_full_disk_is_harmless() {
     assert_eq!(loaded.health, Health::Whole);
     assert!(loaded.held() >= last);
     wait(store.append(&[small(loaded.next_commit())])).unwrap();
+}
+
+/// What the disk refused, and nothing else went wrong.
+fn is_full<T>(result: Result<T, StoreError>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(StoreError::Medium(_)) => true,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Whole, and with everything up to `last`.
+fn assert_whole(dirs: &StateDirs, last: u64, what: &str) {
+    let (_, loaded) = start(dirs).unwrap();
+    assert_eq!(loaded.health, Health::Whole, "{what}");
+    assert!(loaded.held() >= last, "{what}: {} of {last}", loaded.held());
+    assert!(loaded.records.iter().all(|found| *found == big(found.commit)), "{what}");
+}
+
+/// Each write of an append and of a compaction meets the full disk for some amount of room: the small files with few
+/// pages left, the engine's own with up to one of its segments. Whichever it is, what was acknowledged is in an image of
+/// that moment, and the store goes on when there is room.
+#[test]
+fn a_disk_that_is_full_at_any_write_costs_nothing_and_room_is_used_as_soon_as_it_is_back() {
+    let Some(disk) = Small::of(12) else {
+        eprintln!("skipped: this process may not mount a small file system");
+        return;
+    };
+    let pristine = Place::new();
+    let (mut store, _) = pristine.start();
+    (1..=6).for_each(|commit| wait(store.append(&[big(commit)])).unwrap());
+    drop(store);
+    let mut refused = [0; 2];
+    for pages in (0..8).chain((16..=144).step_by(16)) {
+        for with_reserve in [false, true] {
+            disk.reset(pristine.dirs.data.parent().unwrap());
+            let (mut store, _) = start(&disk.dirs).unwrap();
+            if !with_reserve {
+                fs::remove_file(disk.dirs.data.join("reserve")).unwrap();
+            }
+            disk.leave(pages);
+            let what = format!("{pages} pages left, reserve: {with_reserve}");
+            let (mut last, mut refusals) = (6, 0);
+            for step in 0..80 {
+                let compacts = step % 8 == 3;
+                let full = if compacts {
+                    is_full(wait(store.compact(snapshot(last - 2))))
+                } else {
+                    is_full(wait(store.append(&[big(last + 1)])))
+                };
+                last += u64::from(!compacts && !full);
+                if full {
+                    (refusals, refused[usize::from(compacts)]) =
+                        (refusals + 1, refused[usize::from(compacts)] + 1);
+                    let image = Place::new();
+                    copy_dir(&disk.dirs.data, &image.dirs.data);
+                    copy_dir(&disk.dirs.keys, &image.dirs.keys);
+                    assert_whole(&image.dirs, last, &format!("{what}, step {step}"));
+                }
+                if refusals == 6 {
+                    break;
+                }
+            }
+            assert!(!with_reserve || last > 6, "{what}: one more eviction fits");
+            disk.empty();
+            wait(store.append(&[big(last + 1)])).unwrap();
+            drop(store);
+            assert_whole(&disk.dirs, last + 1, &what);
+        }
+    }
+    assert!(refused.iter().all(|times| *times > 10), "the disk was hardly ever full: {refused:?}");
+}
+
+#[test]
+fn ten_restarts_on_a_disk_with_any_room_left_are_harmless() {
+    let Some(disk) = Small::of(12) else {
+        eprintln!("skipped: this process may not mount a small file system");
+        return;
+    };
+    let (pristine, nothing) = (Place::new(), Place::new());
+    let (mut store, _) = pristine.start();
+    (1..=12).for_each(|commit| wait(store.append(&[big(commit)])).unwrap());
+    wait(store.compact(snapshot(2))).unwrap();
+    (13..=30).for_each(|commit| wait(store.append(&[big(commit)])).unwrap());
+    drop(store);
+    for (from, last) in [(&pristine, 30), (&nothing, 0)] {
+        for pages in 0..=16 {
+            disk.reset(from.dirs.data.parent().unwrap());
+            let _ = fs::remove_file(disk.dirs.data.join("reserve"));
+            for _ in 0..10 {
+                disk.leave(pages);
+                match start(&disk.dirs) {
+                    Ok((_, loaded)) => assert_eq!((loaded.held(), loaded.next_commit()), (last, last + 1)),
+                    error => assert!(is_full(error), "{pages} pages"),
+                }
+            }
+            disk.empty();
+            let (mut store, loaded) = start(&disk.dirs).unwrap();
+            assert_eq!((loaded.held(), loaded.next_commit()), (last, last + 1), "{pages} pages");
+            wait(store.append(&[big(last + 1)])).unwrap();
+            drop(store);
+            assert_whole(&disk.dirs, last + 1, &format!("{pages} pages"));
+        }
+    }
 }
