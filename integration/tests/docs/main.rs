@@ -9,3 +9,4 @@ mod layouts;
 mod limits;
 mod markdown;
 mod paper_map;
+mod promises;

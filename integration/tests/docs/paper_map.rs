@@ -2,7 +2,7 @@
 
 use crate::markdown::{read, root, table};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -10,6 +10,7 @@ const PAGES: [&str; 7] = [
     "docs/protocol.md",
     "docs/paper-map.md",
     "docs/attacks.md",
+    "docs/promises.md",
 ];
 
 #[test]

@@ -1,0 +1,34 @@
+//! Every promise of `docs/promises.md` has a test, and it is there.
+
+use std::collections::BTreeSet;
+
+use crate::markdown::{read, table};
+
+const SECTIONS: [&str; 5] = ["confidentiality", "integrity", "order", "durability", "availability"];
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let page = read("docs/promises.md");
+    let mut said = BTreeSet::new();
+    for section in SECTIONS {
+        let rows = table(&page, &format!("promises {section}"));
+        assert!(rows.len() >= 3, "{section} has {} promises", rows.len());
+        for row in rows {
+            let [promise, file, test] = &row[..] else { panic!("{section}: {row:?} has not three cells") };
+            assert!(promise.ends_with('.'), "{promise:?} is no sentence");
+            assert!(said.insert(promise.clone()), "{promise:?} is there twice");
+            let source = read(file);
+            let at = source.find(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no {test}"));
+            let before = source[..at].trim_end().lines().next_back().unwrap_or_default();
+            let attributes = source[..at].trim_end().rsplit("\n\n").next().unwrap_or_default();
+            assert!(attributes.contains("#[test]") || before.contains("test"), "{test} in {file} is no test");
+        }
+    }
+}
+
+/// A table that no section of the test reads would be a promise that nobody checks.
+#[test]
+fn no_table_of_the_page_is_left_out() {
+    let tables = read("docs/promises.md").matches("<!-- table: promises ").count();
+    assert_eq!(tables, SECTIONS.len());
+}
