@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help needs demo test prove lint sim
 
-ISSUE ?= 01b
+ISSUE ?= 02
 SEEDS ?= 100
 FROM ?= 1
 

@@ -5,6 +5,7 @@
 mod evidence;
 mod issue_01a;
 mod issue_01b;
+mod issue_02;
 mod table;
 
 use std::process::ExitCode;
@@ -16,8 +17,12 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("01a") => issue_01a::prove(&mut table),
         Some("01b") => issue_01b::prove(&mut table),
+        Some("02") => issue_02::prove(&mut table),
         other => {
-            eprintln!("usage: prove ISSUE, with an ISSUE of: 01a, 01b (not {})", other.unwrap_or("nothing"));
+            eprintln!(
+                "usage: prove ISSUE, with an ISSUE of: 01a, 01b, 02 (not {})",
+                other.unwrap_or("nothing")
+            );
             return ExitCode::from(2);
         }
     }
