@@ -273,3 +273,61 @@ fn suspicion_wait(reg_no: RegNo, rng: &mut dyn CryptoRng) -> Duration {
 const fn rank(suspicion: &Suspicion) -> (u32, u64) {
     (suspicion.state.epoch.0, suspicion.counter)
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::{Ed25519Signer, Secret, Signer as _, Suite};
+    use protocol::{Credential, Domain, Epoch, GroupId, Inst, StateId, SubgroupId, Term};
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    use super::*;
+
+    const BEGIN: Instant = Instant::from_micros(1_000_000);
+
+    fn word(number: u64) -> Suspicion {
+        let subgroup = SubgroupId(1);
+        let domain = Domain { suite: Suite::Aes256Ctr, group: GroupId::from_bytes([7; 16]), subgroup };
+        let signer = Ed25519Signer::from_seed(&Secret::new([7; 32]));
+        let credential = Credential::sign(&domain, SenderId(number), signer.public_key(), false, &signer);
+        let state = StateId { term: Term(1), inst: Inst(1), epoch: Epoch(1) };
+        Suspicion::sign(&domain, (state, 9), credential, &Secret::new([1; 32]), &signer)
+    }
+
+    /// The manager of a thousand members dies, and all of them notice at once.
+    #[test]
+    fn a_thousand_members_do_not_all_say_that_their_manager_is_lost() {
+        const MEMBERS: usize = 1_000;
+        let (timing, latency) = (Timing::default(), Duration::from_millis(1));
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let mut watches: Vec<_> = (0..MEMBERS).map(|_| Watch::new()).collect();
+        watches.iter_mut().for_each(|watch| watch.on_alarm(BEGIN, &timing));
+        let mut said: Vec<(Instant, usize)> = Vec::new();
+        let mut delivered = 0;
+        let end = BEGIN + Duration::from_secs(8);
+        loop {
+            let next = watches.iter().enumerate().filter_map(|(at, watch)| Some((watch.due()?, at))).min();
+            let Some((now, at)) = next.filter(|(due, _)| *due < end) else { break };
+            while let Some((spoke, by)) = said.get(delivered).copied().filter(|(at, _)| *at + latency <= now)
+            {
+                let suspicion = word(by as u64);
+                for (_, watch) in watches.iter_mut().enumerate().filter(|(other, _)| *other != by) {
+                    if watch.admits(spoke + latency, &suspicion) == Ok(true) {
+                        watch.gather(spoke + latency, suspicion);
+                    }
+                }
+                delivered += 1;
+            }
+            let step = watches[at].on_due(now, RegNo(at as u32), &timing, &mut rng);
+            if step == Some(Step::Round { speak: true }) {
+                said.push((now, at));
+            }
+        }
+        for second in 3..8 {
+            let from = BEGIN + Duration::from_secs(second);
+            let spoke = said.iter().filter(|(at, _)| (from..from + Duration::from_secs(1)).contains(at));
+            let spoke = spoke.count();
+            assert!((SUSPICIONS_HEARD..=20).contains(&spoke), "{spoke} in second {second}");
+        }
+    }
+}

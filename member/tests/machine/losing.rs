@@ -310,7 +310,7 @@ fn replayed_alarms_do_not_hide_a_dead_manager() {
     assert!(times[0] <= 3_010 * MILLI, "{times:?}");
 }
 
-/// A31: who hears its manager says nothing against it; who is heard by it hears so by the answer to its probe.
+/// Attack A31: who hears its manager says nothing against it; who is heard by it hears so by the answer to its probe.
 #[test]
 fn one_way_silence_alone_loses_no_manager() {
     // It does not hear the multicasts, but the manager hears it, and answers.
