@@ -1,5 +1,6 @@
 //! The member: routes inputs to the parts that deal with them, and their outcomes to the outbox.
 
+mod failover;
 mod following;
 mod seeking;
 mod subgroup;
@@ -21,7 +22,9 @@ use crate::candidates::Candidates;
 use crate::config::{Candidacy, MemberConfig};
 use crate::election::{Election, Standing};
 use crate::event::{Ending, MemberEvent};
+use crate::evidence::Evidence;
 use crate::heard::Heard;
+use crate::loss::Watch;
 use crate::membership::Membership;
 use crate::registration::{Admission, RegistrationExchange, jitter};
 use crate::repair::Repair;
@@ -32,9 +35,9 @@ use crate::witness::Witness;
 pub use following::Following;
 pub use succession::{Promotion, Seat};
 
-/// Each keepalive goes out twice, the second one this part of the interval later. Nobody answers keepalives, and a
-/// manager puts out who misses three: sent once, at a loss of one in ten that would befall a member every three hours.
-const KEEPALIVE_REPEAT: u32 = 10;
+/// Keepalives in a keepalive interval, spread over it. Nobody answers keepalives, and a manager puts out who is not heard
+/// for three intervals: sent twice in each, at a loss of one in five that would befall a member every forty hours.
+const KEEPALIVES: u32 = 4;
 /// Between two leave requests while none is answered.
 const LEAVE_RETRY: Duration = Duration::from_millis(300);
 /// Leave requests before the member goes without an answer.
@@ -45,8 +48,6 @@ const LEAVE_TRIES: u32 = 10;
 enum Timer {
     /// When to tell the manager that we are here.
     Keepalive,
-    /// When the manager is held for silent.
-    Silence,
     /// When to ask the registrars again, where there is no discovery.
     LookAgain,
     /// When the keys are given up, for no manager was heard.
@@ -57,6 +58,10 @@ enum Timer {
     Cut,
     /// When data under an unknown key came and no alarm explained it.
     Hint,
+    /// When to ask the manager to vouch for this member.
+    Credential,
+    /// When what the manager before vouched for counts no more.
+    Former,
 }
 
 /// A leave that is not acknowledged yet.
@@ -106,15 +111,19 @@ pub struct Member {
     witness: Witness,
     membership: Option<Box<Membership>>,
     catch_up: Option<CatchUp>,
+    evidence: Evidence,
+    watch: Watch,
     /// When the newest alarm was verified; at first, when the membership began.
     last_alarm: Instant,
     /// Since when somebody says that the subgroup of the silent manager has one.
     said_to_go_on: Option<Instant>,
     leaving: Option<Leaving>,
-    /// Whether the next keepalive is the repeat of the last one.
-    repeats_keepalive: bool,
+    /// When the manager sent this node elsewhere.
+    sent_away: Instant,
     /// The nonce of the newest resync request that has no answer.
     asked: Option<u64>,
+    /// The same of a request for a credential.
+    asked_credential: Option<u64>,
     repair: Repair,
     timers: Timers<Timer>,
     outbox: Outbox<MemberEvent>,
@@ -165,11 +174,14 @@ impl Member {
             witness: Witness::new(),
             membership: None,
             catch_up: None,
+            evidence: Evidence::new(),
+            watch: Watch::new(),
             last_alarm: Instant::ZERO,
             said_to_go_on: None,
             leaving: None,
-            repeats_keepalive: false,
+            sent_away: Instant::ZERO,
             asked: None,
+            asked_credential: None,
             repair: Repair::new(),
             timers: Timers::new(),
             outbox: Outbox::new(Commit(0)),
@@ -241,7 +253,7 @@ impl Member {
 
     /// Whether the manager has given no sign of life for the configured silence. The keys are kept meanwhile.
     pub fn manager_silent(&self) -> bool {
-        self.membership.is_some() && self.timers.due(Timer::Silence).is_none()
+        self.membership.is_some() && self.watch.is_silent()
     }
 
     /// The keys of the tree this member holds, for a simulator's adversary and for promotion. They open tree entries:
@@ -265,6 +277,8 @@ impl Member {
             (Lane::Unicast, DatagramKind::Reply) => self.on_reply(now, from.ip(), bytes),
             (Lane::Unicast, DatagramKind::Held) => self.on_held(now, bytes),
             (Lane::Unicast, DatagramKind::ToMember) => self.on_unicast(now, bytes),
+            (Lane::Unicast, DatagramKind::Renewal) => self.on_renewal(now, from, bytes),
+            (Lane::Unicast, DatagramKind::Takeover) => self.on_takeover(now, from, bytes),
             (Lane::Control, kind) => self.on_control(now, from, kind, bytes),
             _ => Err(Rejected::NotForUs),
         }
@@ -291,7 +305,10 @@ impl Member {
         self.last_alarm = now;
         self.said_to_go_on = None;
         self.timers = Timers::new();
-        self.timers.set(Timer::Silence, now + timing.silence);
+        self.evidence = Evidence::new();
+        self.asked_credential = None;
+        self.watch.stop();
+        self.watch.on_alarm(now, &timing);
         self.timers.set(Timer::Hard, now + timing.t_hard);
         self.timers.set(Timer::Keepalive, now + jitter(&mut *self.rng.0, timing.alarm_interval));
     }
@@ -302,6 +319,8 @@ impl Member {
         let grant = membership.grant();
         self.leaving = None;
         self.catch_up = None;
+        self.evidence = Evidence::new();
+        self.watch.stop();
         self.repair = Repair::new();
         self.timers = Timers::new();
         let empty =
@@ -316,19 +335,17 @@ impl Member {
         };
         match timer {
             Timer::Keepalive => {
-                self.repeats_keepalive = !self.repeats_keepalive;
-                let repeat = timing.keepalive / KEEPALIVE_REPEAT;
-                let next = if self.repeats_keepalive { repeat } else { timing.keepalive - repeat };
-                self.timers.set(Timer::Keepalive, now + next);
+                self.timers.set(Timer::Keepalive, now + timing.keepalive / KEEPALIVES);
                 let held = self.held();
                 self.send_unicast(ToManager::Keepalive { counter: now.micros(), held });
             }
-            Timer::Silence => self.on_silence(now),
             Timer::LookAgain => self.look_again(now, timing.silence),
             Timer::Hard => self.on_orphaned(now),
             Timer::Leave => self.ask_to_leave(now),
             Timer::Cut => self.on_cut(now),
             Timer::Hint => self.ask_resync(now),
+            Timer::Credential => self.ask_credential(now),
+            Timer::Former => self.forget_former(),
         }
     }
 
@@ -398,6 +415,12 @@ impl Machine for Member {
         while let Some(timer) = self.timers.expired(now) {
             self.on_timer(now, timer);
         }
+        if due(self.watch.due()) {
+            self.on_watch_due(now);
+        }
+        if due(self.evidence.due()) {
+            self.on_evidence_due(now);
+        }
         if due(self.repair.due()) {
             self.on_repair_due(now);
         }
@@ -434,6 +457,8 @@ impl Machine for Member {
     fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [
             self.timers.next(),
+            self.watch.due(),
+            self.evidence.due(),
             self.repair.due(),
             self.catch_up.as_ref().and_then(CatchUp::due),
             self.witness.due(),

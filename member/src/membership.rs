@@ -1,5 +1,7 @@
 //! One standing registration: the key path, the gate, the schedule of keys, and what is missing.
 
+mod succession;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +15,6 @@ use protocol::{
 
 use crate::activation::Activation;
 use crate::config::MemberConfig;
-use crate::member::Seat;
 use crate::registration::Admission;
 
 /// Key update packets for this member that wait for an earlier one.
@@ -41,6 +42,8 @@ pub(crate) struct Membership {
     hard: Epoch,
     /// The keys of the managers before, newest first.
     former: Vec<PublicKey>,
+    /// The renewals its secrets have in them, if that is known.
+    renewals: Option<u16>,
     /// The newest state any signed message has named.
     known: StateId,
     /// The newest state ever held; before the first one, the state of the grant. It stays where it is when a cut takes
@@ -97,6 +100,7 @@ impl Membership {
             height: 0,
             hard: Epoch(0),
             former: Vec::new(),
+            renewals: None,
             pending: BTreeMap::new(),
             not_cut_at: None,
         }
@@ -136,25 +140,6 @@ impl Membership {
 
     pub(crate) const fn path(&self) -> &KeyPath {
         &self.path
-    }
-
-    /// What goes along when this node manages the subgroup from now on.
-    pub(crate) fn into_seat(self) -> Option<Seat> {
-        let (alarm, _) = self.newest_alarm?;
-        Some(Seat {
-            domain: self.grant.domain,
-            sender: self.grant.sender,
-            reg_no: self.grant.reg_no,
-            activation: self.activation,
-            known: self.known,
-            hard: self.hard,
-            credential: self.grant.credential,
-            alarm,
-            manager: self.grant.manager,
-            former: self.former,
-            manager_address: self.manager_address,
-            registrar: self.registrar,
-        })
     }
 
     /// The registration that seals unicast messages.
@@ -331,6 +316,10 @@ impl Membership {
         self.known = self.known.max(alarm.state);
         if alarm.hard {
             self.hard = self.hard.max(alarm.state.epoch);
+        }
+        // Secrets are renewed between two starts of a manager only.
+        if self.renewals.is_none() && alarm.state.same_start(self.grant.state) {
+            self.renewals = Some(alarm.renewals);
         }
         let place = |alarm: &Alarm| (alarm.state, alarm.counter);
         if self.newest_alarm.as_ref().is_none_or(|(newest, _)| place(alarm) > place(newest)) {

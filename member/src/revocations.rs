@@ -98,6 +98,19 @@ impl Revocations {
         newest.into_iter().map(|(_, signed)| signed).collect()
     }
 
+    /// All of this signer.
+    pub(crate) fn by<'a>(&'a self, signer: &'a PublicKey) -> impl Iterator<Item = SignedRevocation> + 'a {
+        self.known.iter().filter_map(move |(revocation, entry)| {
+            let (_, signature) = entry.signed.filter(|(known, _)| known == signer)?;
+            Some(SignedRevocation { revocation: *revocation, signature })
+        })
+    }
+
+    /// Grows with every change.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The digest an alarm carries whose manager knows exactly what it has told this node.
     fn digest(&self, domain: &Domain, signer: &PublicKey, roster: RosterVersion) -> [u8; 16] {
         let told =
@@ -160,6 +173,11 @@ impl CatchUp {
 
     pub(crate) const fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Whether the list is what the newest alarm said.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.named.is_some() && self.stage == Stage::Idle
     }
 
     /// A verified alarm. The first request waits a random time, since everybody who missed the same message asks, and

@@ -246,7 +246,8 @@ impl Member {
         let membership = self.membership.as_ref().ok_or(Rejected::NotForUs)?;
         let (group, grant) = (self.config.group, membership.grant());
         let quiet = self.last_alarm + grant.timing.alarm_interval * QUIET_INTERVALS;
-        if now < quiet || self.leaving.is_some() {
+        // When it is clear that nobody takes over, a newcomer may be the next manager.
+        if now < quiet || self.leaving.is_some() || self.watch.elects() {
             return Err(Rejected::NotForUs);
         }
         let hint = Find::decode(bytes, group)?;
@@ -310,14 +311,23 @@ impl Member {
                 }
                 return;
             }
+            // It may have taken over: then it says so again, and nobody registers for that.
+            (false, true) if !self.said_to_go_on_for_long(now) => return,
             (true, false) if quiet => Move::ManagerForgot,
             (false, _) if self.manager_silent() => Move::ManagerLost,
             _ => return,
         };
         if self.leaving.is_none() {
+            self.search.on_presence(now);
+            self.stop_standing();
             self.prove_all(presence);
             self.go(now, Aim::Away, why);
         }
+    }
+
+    /// Whether somebody has said for a while that the subgroup of the silent manager has one.
+    fn said_to_go_on_for_long(&mut self, now: Instant) -> bool {
+        self.manager_silent() && now >= *self.said_to_go_on.get_or_insert(now) + GOES_ON
     }
 
     /// Somebody answers a FIND and says that it is a manager.
@@ -338,8 +348,7 @@ impl Member {
             return Ok(());
         }
         // Its alarms should follow; if none does for long, it is another manager in the same place.
-        let since = *self.said_to_go_on.get_or_insert(now);
-        if now >= since + GOES_ON && self.hint_all(now, from, reply) {
+        if self.said_to_go_on_for_long(now) && self.hint_all(now, from, reply) {
             self.go(now, Aim::Afresh, Move::NotKnown);
         }
         Ok(())
@@ -382,7 +391,7 @@ impl Member {
         presence.registrars.iter().for_each(|registrar| self.candidates.prove(*registrar));
     }
 
-    fn stop_standing(&mut self) {
+    pub(super) fn stop_standing(&mut self) {
         if let Some(election) = &mut self.election {
             election.stop();
         }
@@ -427,20 +436,18 @@ impl Member {
         }
     }
 
-    /// Whether this node may claim the group now.
-    fn may_stand(&self, now: Instant) -> bool {
+    /// Whether this node may claim the group now: it has no manager, or the one it had is lost and has no successor.
+    pub(super) fn may_stand(&self, now: Instant) -> bool {
         let shut_out =
             self.config.discovery.as_ref().is_none_or(|discovery| {
                 self.revocations.shut_out(&discovery.identity, &discovery.fingerprint)
             });
-        self.aim == Some(Aim::Join)
-            && !shut_out
-            && !self.exchange.is_asking()
-            && !self.search.others_there(now)
+        let alone = self.aim == Some(Aim::Join) || (self.watch.elects() && self.leaving.is_none());
+        alone && !shut_out && !self.exchange.is_asking() && !self.search.others_there(now)
     }
 
     /// Whether no candidate is being tried or could be.
-    fn has_tried_all(&self, now: Instant) -> bool {
+    pub(super) fn has_tried_all(&self, now: Instant) -> bool {
         !self.exchange.is_busy() && self.candidates.next_due(|_| false).is_none_or(|ready| ready > now)
     }
 

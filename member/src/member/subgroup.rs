@@ -1,10 +1,11 @@
 //! The member in its subgroup: what its manager says to all and to it alone, and what it asks back.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use protocol::{
-    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Question, Rejected, ToManager, ToMember,
-    Transmit,
+    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Question, Rejected, Timing, ToManager,
+    ToMember, Transmit,
 };
 
 use super::{Aim, Member, Timer};
@@ -16,6 +17,8 @@ use crate::witness::MAX_ANSWERED_REVOCATIONS;
 
 /// Alarm intervals without an alarm, after which a member answers a starting manager's question, and who looks for one.
 pub(super) const QUIET_INTERVALS: u32 = 2;
+/// A manager that sent its members elsewhere is silent within that time; one that is still heard after it keeps them.
+const GIVES_WAY: Duration = Duration::from_secs(10);
 
 impl Member {
     /// A datagram on the subgroup's control address.
@@ -33,14 +36,10 @@ impl Member {
                 let effect = membership.on_key_update(now, from, bytes)?;
                 self.on_effect(now, effect);
             }
-            DatagramKind::Alarm => {
-                let (alarm, effect) = membership.on_alarm(now, from, bytes)?;
-                self.on_alarm_heard(now);
-                self.on_effect(now, effect);
-                if let Some(catch_up) = &mut self.catch_up {
-                    catch_up.on_alarm(now, &alarm, &self.revocations, &mut *self.rng.0);
-                }
-            }
+            DatagramKind::Alarm => self.on_alarm(now, from, bytes)?,
+            DatagramKind::Suspicion => self.on_suspicion(now, from, bytes)?,
+            DatagramKind::Takeover => self.on_takeover(now, from, bytes)?,
+            DatagramKind::Renewal => self.on_renewal(now, from, bytes)?,
             DatagramKind::Question => self.on_question(now, from, bytes)?,
             DatagramKind::Revocations => {
                 let (revocations, manager) = (&self.revocations, membership.grant().manager);
@@ -52,10 +51,24 @@ impl Member {
             DatagramKind::Farewell => {
                 let farewell = membership.on_farewell(now, from.ip(), bytes)?;
                 self.candidates.prove(farewell.registrar);
+                self.sent_away = now;
                 self.go(now, Aim::Moved, Move::SentAway);
             }
             _ => return Err(Rejected::NotForUs),
         }
+        Ok(())
+    }
+
+    /// An alarm, on the control address or in the answer to a probe.
+    pub(super) fn on_alarm(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
+        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
+        let (alarm, effect) = membership.on_alarm(now, from, bytes)?;
+        self.on_alarm_heard(now);
+        self.on_effect(now, effect);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.on_alarm(now, &alarm, &self.revocations, &mut *self.rng.0);
+        }
+        self.compare_evidence(now);
         Ok(())
     }
 
@@ -85,16 +98,17 @@ impl Member {
                 let catch_up = self.catch_up.as_mut().ok_or(Rejected::OutOfPlace)?;
                 let (at, gate) = ((*nonce, *from), membership.gate());
                 catch_up.on_page(now, at, revocations, gate, &mut self.revocations)?;
+                self.compare_evidence(now);
             }
-            ToMember::Alive { .. } | ToMember::Credential { .. } | ToMember::EvidenceTaken { .. } => {
-                return Err(Rejected::OutOfPlace);
-            }
+            ToMember::Alive { nonce, alarm } => self.on_alive(now, *nonce, alarm)?,
+            ToMember::Credential { nonce, credential } => self.on_credential(*nonce, *credential)?,
+            ToMember::EvidenceTaken { nonce } => self.evidence.on_taken(*nonce)?,
         }
         Ok(())
     }
 
     /// Carries the outcome of a message on: events, repair, timers.
-    fn on_effect(&mut self, now: Instant, effect: Effect) {
+    pub(super) fn on_effect(&mut self, now: Instant, effect: Effect) {
         let Some(membership) = &self.membership else { return };
         // The data plane first: whoever hears that a state is held may rely on its key being in use.
         if effect.ring {
@@ -130,11 +144,23 @@ impl Member {
             self.outbox.tell(MemberEvent::ManagerBack);
         }
         self.last_alarm = now;
-        self.said_to_go_on = None;
-        self.timers.set(Timer::Silence, now + timing.silence);
         self.timers.set(Timer::Hard, now + timing.t_hard);
-        self.timers.stop(Timer::LookAgain);
         self.timers.stop(Timer::Hint);
+        self.on_sign_of_life(now, &timing);
+        // It gave way and goes on all the same: the other one did not take its members.
+        if self.aim == Some(Aim::Moved) && now >= self.sent_away + GIVES_WAY {
+            self.cancel(Aim::Moved);
+        }
+    }
+
+    /// There is a manager: what the member began because there seemed to be none is over.
+    pub(super) fn on_sign_of_life(&mut self, now: Instant, timing: &Timing) {
+        if self.watch.elects() {
+            self.stop_standing();
+        }
+        self.watch.on_alarm(now, timing);
+        self.said_to_go_on = None;
+        self.timers.stop(Timer::LookAgain);
         self.search.stop();
         self.cancel(Aim::Away);
         self.cancel(Aim::Afresh);

@@ -78,10 +78,4 @@ impl Member {
             place: self.membership.and_then(|membership| membership.into_seat()),
         }
     }
-
-    /// Whether the manager is held for lost, as [`MemberEvent::ManagerLost`](crate::MemberEvent::ManagerLost) said, and
-    /// nothing has come that makes it untrue: no alarm of it, and no other manager.
-    pub fn manager_lost(&self) -> bool {
-        false
-    }
 }

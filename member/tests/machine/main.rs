@@ -13,6 +13,8 @@ mod grants;
 #[cfg(test)]
 mod leaving;
 #[cfg(test)]
+mod losing;
+#[cfg(test)]
 mod manager;
 #[cfg(test)]
 mod moving;
@@ -25,6 +27,8 @@ mod promotion;
 #[cfg(test)]
 mod registrars;
 #[cfg(test)]
+mod renewal;
+#[cfg(test)]
 mod resync;
 #[cfg(test)]
 mod revocations;
@@ -32,6 +36,8 @@ mod revocations;
 mod searching;
 #[cfg(test)]
 mod silence;
+#[cfg(test)]
+mod successors;
 #[cfg(test)]
 mod unchanged;
 #[cfg(test)]

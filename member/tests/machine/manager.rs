@@ -33,6 +33,12 @@ pub(crate) struct Manager {
     pub(crate) roster: RosterVersion,
     /// The digest its messages name.
     pub(crate) policy: [u8; 16],
+    /// Whom its alarms name as successors, all in step.
+    pub(crate) successors: Vec<SenderId>,
+    /// Registrations by its alarms.
+    pub(crate) members: u32,
+    /// Renewals by its alarms.
+    pub(crate) renewals: u16,
 }
 
 impl Manager {
@@ -58,6 +64,9 @@ impl Manager {
             sealed: 0,
             roster: RosterVersion(0),
             policy: [3; 16],
+            successors: Vec::new(),
+            members: 11,
+            renewals: 0,
         };
         let _ = manager.cut(&(1..10).collect::<Vec<_>>(), &[]);
         manager
@@ -123,6 +132,11 @@ impl Manager {
     /// The refresh that steps all leaf secrets.
     pub(crate) fn step_leaves(&mut self) -> Vec<u8> {
         self.cut_batch(Batch { joins: Vec::new(), leaves: Vec::new(), refresh_root: true, step_leaves: true })
+    }
+
+    /// The prefilter key of an epoch.
+    pub(crate) fn prefilter(&self, epoch: Epoch) -> &Secret<32> {
+        &self.prefilters[&epoch]
     }
 
     /// It was started again: its next state is of a new start, and its tree holds leaves and nothing else. Returns the
@@ -207,10 +221,10 @@ impl Manager {
             policy: self.policy,
             next_rekey: Duration::ZERO,
             path: Vec::new(),
-            successors: Vec::new(),
-            in_step: 0,
-            members: 1,
-            renewals: 0,
+            successors: self.successors.clone(),
+            in_step: (1 << self.successors.len()) - 1,
+            members: self.members,
+            renewals: self.renewals,
         };
         spoil(&mut alarm);
         alarm.encode(&self.domain, &self.signer)

@@ -51,15 +51,7 @@ fn find_nonce(node: &mut Node) -> u64 {
 
 #[test]
 fn a_member_of_a_silent_manager_asks_around_keeps_its_keys_and_never_claims() {
-    let mut manager = Manager::new();
-    let mut node = Node::with(1, holder(1).config());
-    node.member.stand(holder(1).candidacy(9));
-    let mut node = node.begun();
-    node.discovery(&presence(holder(2), &mut manager, &[registrar(1)])).unwrap();
-    node.pass(Duration::ZERO);
-    node.register(&mut manager);
-    let mut node = node.let_in(&mut manager);
-    node.sent.clear();
+    let (manager, mut node) = member(1);
     node.pass(590 * SECOND);
     assert_eq!(node.multicast(DatagramKind::Claim).len(), 0);
     let finds = node.multicast(DatagramKind::Find);

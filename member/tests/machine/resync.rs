@@ -6,7 +6,7 @@ use std::time::Duration;
 use crypto::{Ed25519Signer, Secret};
 use keytree::PathKey;
 use member::MemberEvent;
-use protocol::{Alarm, RegNo, Rejected, ResyncAnswer, ToMember};
+use protocol::{Alarm, DatagramKind, RegNo, Rejected, ResyncAnswer, ToMember};
 
 use super::manager::{MEMBER, Manager};
 use super::node::Node;
@@ -34,7 +34,7 @@ fn the_path_of_the_answer_is_installed() {
     assert!(node.events.contains(&installed));
     node.forget();
     node.pass(Duration::from_secs(5));
-    assert_eq!(node.multicasts(), 0);
+    assert_eq!(node.multicast(DatagramKind::Nak).len(), 0);
     assert_eq!(node.resync_asked(&manager), None);
 }
 

@@ -147,10 +147,14 @@ pub(crate) fn messages() -> impl Strategy<Value = (Comer, Vec<u8>)> {
                 (Comer::Takeover, bytes)
             }
         ),
-        (domain(), state(), 1..=u16::MAX, any::<[u8; 32]>()).prop_map(|(domain, start, number, key)| {
-            let renewal = Renewal { start: start.at(Epoch(0)), number, key: ExchangePublic(key) };
-            (Comer::Renewal, renewal.encode(&domain, &SIGNED))
-        }),
+        (domain(), state(), 1..=u16::MAX, any::<(u16, [u8; 32])>()).prop_map(
+            |(domain, start, number, rest)| {
+                let (leaf_steps, key) = rest;
+                let renewal =
+                    Renewal { start: start.at(Epoch(0)), number, leaf_steps, key: ExchangePublic(key) };
+                (Comer::Renewal, renewal.encode(&domain, &SIGNED))
+            }
+        ),
     ]
 }
 

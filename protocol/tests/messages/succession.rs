@@ -224,7 +224,7 @@ fn no_bit_of_a_suspicion_a_takeover_or_a_renewal_can_be_changed() {
     let takeover = lost.takeover(&[lost.suspicion(2), lost.suspicion(3)]);
     let handed = Takeover::handed(domain, lost.office(), &lost.subgroup.signer);
     let start = StateId { term: Term(2), inst: Inst(3), epoch: Epoch(0) };
-    let renewal = Renewal { start, number: 1, key: ExchangePublic([7; 32]) };
+    let renewal = Renewal { start, number: 1, leaf_steps: 3, key: ExchangePublic([7; 32]) };
     let renewal = renewal.encode(domain, &lost.subgroup.signer);
     for (bit, datagram) in bits(&takeover).chain(bits(&handed)) {
         assert!(lost.verdict(&datagram).is_err(), "bit {bit} of a takeover");
