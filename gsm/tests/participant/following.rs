@@ -252,6 +252,23 @@ fn a33_the_state_of_an_older_start_is_refused_and_nothing_is_held() {
 }
 
 #[test]
+fn a33_a_record_that_does_not_follow_on_what_is_held_ends_it_and_the_whole_state_comes_again() {
+    let (mut lan, boss, heir, ..) = company();
+    let (conn, _) = state_sent(&lan, boss, heir);
+    let probe = JournalEntry::Probe.encode();
+    for beyond in [0, 2] {
+        let wrong = lan.nodes[heir].participant.followed().unwrap().0 + beyond;
+        let conn = lan.framed.iter().rfind(|frame| (frame.0, frame.1) == (boss, heir)).unwrap().2;
+        let change = Frame::Change(Commit(wrong), probe.clone()).encode();
+        assert_eq!(lan.inject_frame(heir, conn, &change), Err(Rejected::OutOfPlace));
+        assert_eq!(lan.nodes[heir].participant.followed(), None);
+        assert!(lan.until(|lan| !in_step(lan, boss, "heir")));
+        assert!(lan.until(|lan| in_step(lan, boss, "heir")));
+    }
+    assert!(state_sent(&lan, boss, heir).0 != conn);
+}
+
+#[test]
 fn a_state_in_which_the_standby_has_another_unicast_key_is_not_its_managers_and_is_refused() {
     let (mut lan, boss, heir, ..) = company();
     let (conn, mut state) = state_sent(&lan, boss, heir);

@@ -17,3 +17,5 @@ mod merging;
 mod rogues;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod succession;

@@ -1,0 +1,262 @@
+//! A standby takes the manager's place: when that one is lost, and when it hands its office on (DESIGN: failover).
+
+use std::time::Duration;
+
+use gsm::{GsmEvent, Mode, Part, ParticipantEvent, RequestError};
+use member::MemberEvent;
+use protocol::{Frame, SenderId};
+
+use crate::following::{company, frames, holds_current, in_step, pair, sender};
+use crate::lan::{Lan, address};
+
+fn manages(lan: &Lan, index: usize) -> bool {
+    lan.nodes[index].participant.mode() == Mode::Manager && lan.gsm(index).is_serving()
+}
+
+/// Whether a node has registered since its events were last cleared.
+fn registered(lan: &Lan, index: usize) -> bool {
+    let granted = |event: &ParticipantEvent| matches!(event, ParticipantEvent::Member(MemberEvent::Granted(_)));
+    lan.nodes[index].events.iter().any(granted)
+}
+
+fn forget_events(lan: &mut Lan) {
+    lan.nodes.iter_mut().for_each(|node| node.events.clear());
+}
+
+fn told(lan: &Lan, index: usize, is: impl Fn(&GsmEvent) -> bool) -> bool {
+    lan.manager_events(index).any(is)
+}
+
+#[test]
+fn a_lost_manager_is_replaced_by_its_standby_and_nobody_registers_again() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    let subgroup = lan.gsm(boss).domain().subgroup;
+    let own = sender(&lan, boss, "heir");
+    let before = lan.gsm(boss).status(lan.now).state;
+    let (ann_was, bob_was) = (sender(&lan, boss, "ann"), sender(&lan, boss, "bob"));
+    forget_events(&mut lan);
+    lan.kill(boss);
+    let killed = lan.now;
+    assert!(lan.until(|lan| manages(lan, heir)));
+    let took = lan.now.saturating_since(killed);
+    assert!(took <= Duration::from_millis(3_600), "{took:?}");
+    assert_eq!(lan.gsm(heir).domain().subgroup, subgroup);
+    assert_eq!(lan.gsm(heir).own_sender(), own);
+    assert!(lan.gsm(heir).status(lan.now).state.term > before.term);
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    assert_eq!((sender(&lan, heir, "ann"), sender(&lan, heir, "bob")), (ann_was, bob_was));
+    assert!([heir, ann, bob].iter().all(|node| !registered(&lan, *node)));
+    // The keys are those of the sender that was there before: streams and replay windows stay.
+    let rings = lan.nodes[heir].events.iter().filter_map(ParticipantEvent::ring);
+    assert!(rings.clone().count() > 0 && rings.clone().all(|ring| ring.own == own));
+    assert_eq!(lan.listed(heir), ["ann", "bob", "heir"]);
+    lan.run(Duration::from_secs(20));
+    assert_eq!(lan.managers(), [heir]);
+    assert!([ann, bob].iter().all(|node| holds_current(&lan, heir, *node) && !registered(&lan, *node)));
+}
+
+#[test]
+fn an_eviction_that_was_told_survives_the_manager() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    lan.evict(boss, "bob");
+    assert!(lan.until(|lan| told(lan, boss, |event| matches!(event, GsmEvent::Departed { .. }))));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| holds_current(lan, heir, ann)));
+    lan.run(Duration::from_secs(10));
+    assert_eq!(lan.listed(heir), ["ann", "heir"]);
+    assert!(!holds_current(&lan, heir, bob));
+}
+
+/// A company with another standby, both in step.
+fn two_standbys() -> (Lan, usize, usize, usize, [usize; 2]) {
+    let (mut lan, boss, heir, ann, bob) = company();
+    let second = lan.add("second", Part::Auto, true, &[boss], |_| {});
+    assert!(lan.until(|lan| in_step(lan, boss, "second") && holds_current(lan, boss, second)));
+    (lan, boss, heir, second, [ann, bob])
+}
+
+#[test]
+fn the_second_standby_takes_over_when_the_first_dies_with_the_manager() {
+    let (mut lan, boss, heir, second, members) = two_standbys();
+    lan.run(Duration::from_secs(1));
+    forget_events(&mut lan);
+    // The manager does not live to say that the first one is gone.
+    lan.kill(boss);
+    lan.kill(heir);
+    let killed = lan.now;
+    assert!(lan.until(|lan| manages(lan, second)));
+    let took = lan.now.saturating_since(killed);
+    assert!(took <= Duration::from_millis(4_500), "{took:?}");
+    assert!(lan.until(|lan| members.iter().all(|node| holds_current(lan, second, *node))));
+    assert!(members.iter().all(|node| !registered(&lan, *node)));
+}
+
+#[test]
+fn of_two_standbys_the_first_takes_over_and_the_second_follows_it() {
+    let (mut lan, boss, heir, second, members) = two_standbys();
+    lan.run(Duration::from_secs(1));
+    forget_events(&mut lan);
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| in_step(lan, heir, "second")));
+    lan.run(Duration::from_secs(5));
+    assert_eq!(lan.managers(), [heir]);
+    assert!(members.iter().chain([&second]).all(|node| !registered(&lan, *node)));
+    // And once more.
+    lan.kill(heir);
+    assert!(lan.until(|lan| manages(lan, second)));
+    assert!(lan.until(|lan| members.iter().all(|node| holds_current(lan, second, *node))));
+    assert!(members.iter().all(|node| !registered(&lan, *node)));
+}
+
+#[test]
+fn a_standby_that_is_evicted_takes_nothing_along_and_the_other_one_still_takes_over() {
+    let (mut lan, boss, heir, second, members) = two_standbys();
+    lan.run(Duration::from_secs(1));
+    forget_events(&mut lan);
+    lan.evict(boss, "heir");
+    assert!(lan.until(|lan| told(lan, boss, |event| matches!(event, GsmEvent::Renewed { .. }))));
+    let both = [members[0], members[1], second];
+    assert!(lan.until(|lan| both.iter().all(|node| holds_current(lan, boss, *node))));
+    assert!(lan.until(|lan| in_step(lan, boss, "second")));
+    lan.run(Duration::from_secs(1));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, second)));
+    assert!(lan.until(|lan| members.iter().all(|node| holds_current(lan, second, *node))));
+    assert!(both.iter().all(|node| !registered(&lan, *node)));
+    assert_eq!(lan.managers().iter().filter(|manager| **manager != heir).count(), 1);
+}
+
+#[test]
+fn a_standby_that_is_not_in_step_does_not_take_over() {
+    let (mut lan, boss, heir, ..) = company();
+    lan.stalled.insert(heir);
+    lan.evict(boss, "bob");
+    assert!(lan.until(|lan| !in_step(lan, boss, "heir")));
+    lan.run(Duration::from_millis(300));
+    let subgroup = lan.gsm(boss).domain().subgroup;
+    lan.kill(boss);
+    lan.run(Duration::from_secs(30));
+    // Whoever manages now made a subgroup of its own, in which everybody is anew.
+    let managers = lan.managers();
+    assert!(managers.iter().all(|manager| lan.gsm(*manager).domain().subgroup != subgroup));
+}
+
+#[test]
+fn a_manager_that_is_heard_again_in_time_is_not_replaced() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    // Nobody hears it for a while, as when the network flaps.
+    lan.deaf.extend([heir, ann, bob].map(|node| (boss, node)));
+    lan.run(Duration::from_millis(2_500));
+    lan.deaf.clear();
+    lan.run(Duration::from_secs(10));
+    assert_eq!(lan.managers(), [boss]);
+}
+
+#[test]
+fn a_handover_keeps_everybody_and_takes_a_moment() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    let subgroup = lan.gsm(boss).domain().subgroup;
+    forget_events(&mut lan);
+    let now = lan.now;
+    let to = sender(&lan, boss, "heir");
+    assert_eq!(lan.gsm_mut(boss).hand_over(now, None), Ok(to));
+    lan.settle(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.now.saturating_since(now) < Duration::from_millis(50));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    assert!(lan.now.saturating_since(now) < Duration::from_secs(1));
+    assert!([heir, ann, bob].iter().all(|node| !registered(&lan, *node)));
+    assert_eq!(lan.gsm(heir).domain().subgroup, subgroup);
+    assert_eq!(lan.gsm(heir).own_sender(), to);
+    let handed = GsmEvent::HandedOver { identity: "heir".into(), sender: to };
+    assert!(told(&lan, boss, |event| *event == handed));
+    // The manager before is a member now, and a standby before long.
+    assert!(lan.until(|lan| lan.listed(heir) == ["ann", "bob", "boss", "heir"]));
+    assert!(lan.until(|lan| holds_current(lan, heir, boss) && in_step(lan, heir, "boss")));
+    lan.run(Duration::from_secs(60));
+    assert_eq!(lan.managers(), [heir]);
+    assert!([ann, bob].iter().all(|node| holds_current(&lan, heir, *node) && !registered(&lan, *node)));
+}
+
+#[test]
+fn a_handover_goes_back_and_forth() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    for (from, to, name) in [(boss, heir, "heir"), (heir, boss, "boss"), (boss, heir, "heir")] {
+        forget_events(&mut lan);
+        let now = lan.now;
+        let sender = sender(&lan, from, name);
+        assert_eq!(lan.gsm_mut(from).hand_over(now, Some(sender)), Ok(sender));
+        lan.settle(from);
+        let before = if from == boss { "boss" } else { "heir" };
+        assert!(lan.until(|lan| manages(lan, to) && in_step(lan, to, before)));
+        assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, to, *node))));
+        assert!([ann, bob].iter().all(|node| !registered(&lan, *node)));
+    }
+}
+
+#[test]
+fn without_a_standby_in_step_no_office_is_handed_on() {
+    let (mut lan, boss, _) = pair();
+    assert!(lan.until(|lan| lan.gsm(boss).is_serving()));
+    let now = lan.now;
+    assert_eq!(lan.gsm_mut(boss).hand_over(now, None), Err(RequestError::NoStandby));
+    assert!(lan.until(|lan| in_step(lan, boss, "heir")));
+    let now = lan.now;
+    let nobody = lan.gsm_mut(boss).hand_over(now, Some(SenderId(1)));
+    assert_eq!(nobody, Err(RequestError::NotInStep));
+}
+
+#[test]
+fn a_standby_that_dies_when_it_is_asked_leaves_the_office_where_it_is() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    forget_events(&mut lan);
+    let now = lan.now;
+    lan.gsm_mut(boss).hand_over(now, None).unwrap();
+    assert_eq!(lan.gsm_mut(boss).hand_over(now, None), Err(RequestError::HandingOver));
+    lan.settle(boss);
+    lan.kill(heir);
+    assert!(lan.until(|lan| told(lan, boss, |event| matches!(event, GsmEvent::NotHandedOver { .. }))));
+    lan.evict(boss, "bob");
+    assert!(lan.until(|lan| holds_current(lan, boss, ann) && !holds_current(lan, boss, bob)));
+    assert_eq!(lan.managers(), [boss]);
+}
+
+#[test]
+fn a_standby_whose_start_is_never_warranted_goes_on_as_a_member() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    let now = lan.now;
+    lan.gsm_mut(boss).hand_over(now, None).unwrap();
+    // Its word that the start is durable never arrives.
+    lan.stalled.insert(heir);
+    lan.settle(boss);
+    assert!(lan.until(|lan| told(lan, boss, |event| matches!(event, GsmEvent::NotHandedOver { .. }))));
+    lan.stalled.clear();
+    assert!(lan.until(|lan| in_step(lan, boss, "heir")));
+    assert_eq!(lan.managers(), [boss]);
+    // Its journal says that it is no manager, whatever it had prepared; and it still takes over when it must.
+    lan.run(Duration::from_secs(5));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+}
+
+#[test]
+fn nobody_takes_an_office_that_was_not_offered_to_it() {
+    let (mut lan, boss, heir, ..) = company();
+    let conn = lan.framed.iter().rfind(|frame| frame.0 == heir && frame.1 == boss).unwrap().2;
+    let following = lan.nodes[heir].participant.member().unwrap().following().unwrap();
+    let mut start = following.alarm.state;
+    start.term.0 += 1;
+    start.epoch.0 = 0;
+    let taken = protocol::OfficeTaken {
+        start,
+        key: following.manager,
+        address: address(heir),
+        registrar: address(heir),
+    };
+    assert!(lan.inject_frame(boss, conn, &Frame::OfficeTaken(taken).encode()).is_err());
+    assert_eq!(lan.managers(), [boss]);
+    assert!(frames(&lan, boss, heir).iter().all(|frame| !matches!(frame, Frame::Warrant(_))));
+}
