@@ -1,4 +1,9 @@
-//! The TLS connections of one machine: opened at its word, pumped frame by frame on the TLS runtime.
+//! The TLS connections of one machine: opened at its word, pumped frame by frame.
+//!
+//! Those that last, between a manager and its standbys, and those this node opens itself are pumped on a thread without
+//! handshakes: what is acknowledged to members waits for a standby's word, and a flood at the door must not delay it.
+
+mod outgoing;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,16 +12,20 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use protocol::{CloseReason, ConnId, Peer, Role};
-use tokio::runtime::Handle;
+use protocol::{CloseReason, ConnId, Frame, Peer, Role};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::tls::{Frames, TlsConfig, TlsPeer, connect};
+use crate::host::Runtimes;
+use crate::tls::{Frames, TlsConfig, TlsPeer, connect, move_to};
+use outgoing::{Outgoing, Waiting, outgoing};
 
-/// Frames that may wait for one peer. A registration has two a side; who cannot take them is closed, not waited for.
-const MAX_QUEUED_FRAMES: usize = 16;
+/// Bytes that may wait for one peer. A registration has two small frames a side; who cannot take them is closed, not
+/// waited for.
+const MAX_WAITING: usize = 1 << 20;
+/// The same for a standby, which is sent the whole state at once: that of a million members fits.
+const MAX_WAITING_FOR_STANDBY: usize = 512 << 20;
 /// What connections may have told the machine's loop before it reads.
 const MAX_TOLD: usize = 1_024;
 /// TCP and the whole TLS handshake to a registrar.
@@ -29,8 +38,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) enum Told {
     /// It stands, and the peer has the expected role.
     Opened(ConnId, Box<Peer>),
-    /// A frame came.
-    Frame(ConnId, Vec<u8>),
+    /// A frame came. It may hold a manager's state.
+    Frame(ConnId, Zeroizing<Vec<u8>>),
     /// It is gone, or never came to be. A connection the machine closed says nothing.
     Closed(ConnId, CloseReason),
 }
@@ -39,33 +48,42 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) struct Connections {
     tls: TlsConfig,
-    runtime: Handle,
+    runtimes: Runtimes,
     told: mpsc::Sender<Told>,
-    open: BTreeMap<ConnId, mpsc::Sender<Bytes>>,
+    open: BTreeMap<ConnId, Outgoing>,
     next_accepted: u64,
 }
 
 impl Connections {
-    pub(crate) fn new(tls: TlsConfig, runtime: Handle) -> (Self, mpsc::Receiver<Told>) {
+    pub(crate) fn new(tls: TlsConfig, runtimes: Runtimes) -> (Self, mpsc::Receiver<Told>) {
         let (told, heard) = mpsc::channel(MAX_TOLD);
-        (Self { tls, runtime, told, open: BTreeMap::new(), next_accepted: 2 }, heard)
+        (Self { tls, runtimes, told, open: BTreeMap::new(), next_accepted: 2 }, heard)
     }
 
-    /// Takes over a connection that the listener let in, and gives it a number.
-    pub(crate) fn accepted(&mut self, frames: Frames, peer: TlsPeer) -> (ConnId, Peer) {
+    /// Takes over a connection that the listener let in with this first frame, and gives it a number.
+    ///
+    /// One that follows this manager lasts: none of the door's limits and deadlines holds for it any more, and the
+    /// machine alone says when it ends.
+    pub(crate) fn accepted(&mut self, mut frames: Frames, peer: TlsPeer, first: &[u8]) -> (ConnId, Peer) {
         let conn = ConnId(self.next_accepted);
         self.next_accepted += 2;
-        let outgoing = self.enlist(conn);
+        let peer = Peer::from(peer);
+        let lasts = Frame::decode(first, &peer).is_ok_and(|frame| matches!(*frame, Frame::Follow(_)));
+        let most = if lasts { MAX_WAITING_FOR_STANDBY } else { MAX_WAITING };
+        let waiting = self.enlist(conn, most);
         let (tls, told) = (self.tls.clone(), self.told.clone());
-        self.runtime.spawn(async move { pump(frames, conn, outgoing, &tls, &told).await });
-        (conn, peer.into())
+        // Where the socket cannot be moved the connection stays where it is: it is merely slower.
+        let moved = lasts && move_to(&mut frames, &self.runtimes.links).is_ok();
+        let runtime = if moved { &self.runtimes.links } else { &self.runtimes.tls };
+        runtime.spawn(async move { pump(frames, conn, waiting, &tls, &told).await });
+        (conn, peer)
     }
 
-    /// Connects to a registrar; the machine hears `Opened` or `Closed`.
+    /// Connects to a registrar, to register or to follow it; the machine hears `Opened` or `Closed`.
     pub(crate) fn open(&mut self, conn: ConnId, to: SocketAddr, expect: Role) {
-        let outgoing = self.enlist(conn);
+        let outgoing = self.enlist(conn, MAX_WAITING);
         let (tls, told) = (self.tls.clone(), self.told.clone());
-        self.runtime.spawn(async move {
+        self.runtimes.links.spawn(async move {
             match connect(to, &tls, expect.into(), CONNECT_DEADLINE).await {
                 Ok(connection) => {
                     let (frames, peer) = connection.into_frames();
@@ -81,8 +99,9 @@ impl Connections {
     /// Sends a frame. Returns `false` when the peer is too slow to take it: the connection is then closed. On one that
     /// has ended by itself nothing is sent, and the machine hears why next.
     pub(crate) fn frame(&mut self, conn: ConnId, bytes: Vec<u8>) -> bool {
-        let refused = self.open.get(&conn).map(|outgoing| outgoing.try_send(bytes.into()));
-        let too_slow = matches!(refused, Some(Err(TrySendError::Full(_))));
+        // It may hold a manager's state, so it is wiped when it has gone out.
+        let frame = Bytes::from_owner(Zeroizing::new(bytes));
+        let too_slow = self.open.get(&conn).is_some_and(|outgoing| !outgoing.put(frame));
         if too_slow {
             self.open.remove(&conn);
         }
@@ -94,10 +113,10 @@ impl Connections {
         self.open.remove(&conn);
     }
 
-    fn enlist(&mut self, conn: ConnId) -> mpsc::Receiver<Bytes> {
-        let (sender, outgoing) = mpsc::channel(MAX_QUEUED_FRAMES);
+    fn enlist(&mut self, conn: ConnId, most: usize) -> Waiting {
+        let (sender, waiting) = outgoing(most);
         self.open.insert(conn, sender);
-        outgoing
+        waiting
     }
 }
 
@@ -105,13 +124,13 @@ impl Connections {
 async fn pump(
     mut frames: Frames,
     conn: ConnId,
-    mut outgoing: mpsc::Receiver<Bytes>,
+    mut outgoing: Waiting,
     tls: &TlsConfig,
     told: &mpsc::Sender<Told>,
 ) {
     loop {
         let message = tokio::select! {
-            frame = outgoing.recv() => match frame {
+            frame = outgoing.next() => match frame {
                 // A peer that does not read is found out by the machine's deadline for the exchange.
                 Some(frame) => match frames.send(frame).await {
                     Ok(()) => continue,
@@ -133,7 +152,11 @@ async fn pump(
 
 fn received(frame: Option<io::Result<BytesMut>>, conn: ConnId, tls: &TlsConfig) -> Told {
     match frame {
-        Some(Ok(bytes)) => Told::Frame(conn, bytes.to_vec()),
+        Some(Ok(mut bytes)) => {
+            let frame = Zeroizing::new(bytes.to_vec());
+            bytes.as_mut().zeroize();
+            Told::Frame(conn, frame)
+        }
         Some(Err(error)) => {
             let refused = tls.refusal_from_read(&error).map(CloseReason::from);
             Told::Closed(conn, refused.unwrap_or_else(|| CloseReason::Unreachable(error.to_string())))
@@ -152,3 +175,6 @@ async fn last_words(frames: &mut Frames, conn: ConnId, tls: &TlsConfig) -> Told 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

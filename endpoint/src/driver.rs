@@ -292,7 +292,7 @@ impl<M: Driven> Driver<M> {
     /// Hands in a connection, and with it the frame that brought it here.
     fn on_arrival(&mut self, now: Instant, arrival: Arrival) {
         let Arrival { frames, peer, first } = arrival;
-        let (conn, peer) = self.parts.connections.accepted(frames, peer);
+        let (conn, peer) = self.parts.connections.accepted(frames, peer, &first);
         if self.offer(now, Input::Accepted { conn, peer }) {
             self.input(now, Input::Frame { conn, bytes: &first });
         } else {

@@ -84,6 +84,7 @@ struct Shared {
 pub(crate) struct Runtimes {
     pub(crate) control: Handle,
     pub(crate) tls: Handle,
+    pub(crate) links: Handle,
     pub(crate) data: Handle,
 }
 
@@ -137,7 +138,12 @@ impl Host {
     /// are in order, for nobody needs to know these ports beforehand.
     pub async fn open(threads: &Threads, options: HostOptions) -> Result<Self, StartError> {
         let HostOptions { credentials, interface, port, control_port, data_port } = options;
-        let runtimes = Runtimes { control: threads.control(), tls: threads.tls(), data: threads.data() };
+        let runtimes = Runtimes {
+            control: threads.control(),
+            tls: threads.tls(),
+            links: threads.links(),
+            data: threads.data(),
+        };
         let tls = TlsConfig::new(&credentials)?;
         let authority = credentials.authority_key()?;
         let certifier = CertificateCheck::new(&credentials, &tls).map_err(PkiError::from)?;

@@ -53,7 +53,7 @@ impl<M: Driven> Node<M> {
     pub(crate) fn start(host: &Host, setup: Setup, machine: M) -> Begun<M> {
         let Setup { group, mut seat, store } = setup;
         let (runtimes, interface) = (host.runtimes(), host.interface().clone());
-        let (connections, told) = Connections::new(host.tls().clone(), runtimes.tls.clone());
+        let (connections, told) = Connections::new(host.tls().clone(), runtimes.clone());
         let nothing = KeyRing::empty(crypto::Suite::default(), group, SubgroupId(0), SenderId(0));
         let (keys, keys_seen) = watch::channel(Arc::new(nothing));
         let (place, place_seen) = watch::channel(None);

@@ -1,4 +1,4 @@
-//! The runtimes of a process: one for machines, one for TLS, one for data, so that none waits for another.
+//! The runtimes of a process: one for machines, two for TLS, one for data, so that none waits for another.
 
 use std::io;
 
@@ -12,15 +12,17 @@ use tokio::runtime::{Builder, Handle, Runtime};
 pub struct Threads {
     control: Option<Runtime>,
     tls: Option<Runtime>,
+    links: Option<Runtime>,
     data: Option<Runtime>,
 }
 
 impl Threads {
-    /// Starts the three threads.
+    /// Starts the four threads.
     pub fn start() -> io::Result<Self> {
         Ok(Self {
             control: Some(one_thread("conclave-control")?),
             tls: Some(one_thread("conclave-tls")?),
+            links: Some(one_thread("conclave-links")?),
             data: Some(one_thread("conclave-data")?),
         })
     }
@@ -30,9 +32,14 @@ impl Threads {
         handle(self.control.as_ref())
     }
 
-    /// Where handshakes and connections run.
+    /// Where the listener, its handshakes and registrations run.
     pub(crate) fn tls(&self) -> Handle {
         handle(self.tls.as_ref())
+    }
+
+    /// Where connections run that this node opens, and those that last: no stranger's handshake delays them.
+    pub(crate) fn links(&self) -> Handle {
+        handle(self.links.as_ref())
     }
 
     /// Where data packets are opened.
@@ -44,7 +51,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         // In the background, because a program may drop this within its own runtime, where blocking is an error.
-        [self.control.take(), self.tls.take(), self.data.take()]
+        [self.control.take(), self.tls.take(), self.links.take(), self.data.take()]
             .into_iter()
             .flatten()
             .for_each(Runtime::shutdown_background);

@@ -15,6 +15,7 @@ use protocol::Role;
 pub use certify::{CertificateCheck, sign_with_certificate_key};
 pub use config::{TlsConfig, TlsConfigError};
 pub use frames::{FrameCodec, Frames, MAX_FRAME, frames};
+pub(crate) use handshake::move_to;
 pub use handshake::{Connection, HandshakeLimits, TlsPeer, TlsStream, accept, connect};
 pub use refusal::{RefusedBy, TlsRefusal, TlsRefused};
 

@@ -2,7 +2,7 @@
 //!
 //! The machines decide what a record means; this crate only keeps records in order and says truthfully when they are
 //! safe. A record may hold a member's secrets: an engine that lets one leave the process seals it first. The crate has
-//! no clock, no randomness of its own and no thread of its own: the one storage thread that owns a [`Store`] belongs to
+//! no clock, no randomness of its own and no thread that outlives a call: the one storage thread that owns a [`Store`] belongs to
 //! the library above, and the machines' loop never waits for it.
 //!
 //! | engine | keeps | after a restart |

@@ -46,6 +46,7 @@ mod repair;
 mod reserve;
 mod sealing;
 mod snapshot;
+mod waking;
 
 /// Keeps records on this machine's disk, sealed, in a sled database.
 ///

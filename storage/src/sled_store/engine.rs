@@ -4,6 +4,7 @@
 //! made inside `catch_unwind`, and an engine that has failed once is closed and opened again rather than trusted. The
 //! panic's message still goes to stderr: a library has no business with the process's panic hook. What cannot be caught
 //! is a panic of one of sled's own threads; it can leave a flush that never returns, and then nothing is acknowledged.
+//! An error of theirs can as well, and is brought to its end by [`woken`].
 //!
 //! sled's `flush` is no fsync on Linux, so every commit ends with a `sync_data` of our own on its file. Its background
 //! thread is off: it would only repeat that, and dropping a database waits for it for ever once it has panicked.
@@ -20,6 +21,7 @@ use sled::{Batch, Db, IVec, Mode};
 use super::files::{
     at, entries, is_of_content, make_private, name, private_dir, remove, sync_dir, sync_files,
 };
+use super::waking::woken;
 use crate::StoreError;
 
 /// sled's page cache; the default would be a gigabyte.
@@ -75,11 +77,13 @@ impl Engine {
 
     /// Makes all of `batch` safe, or an unknown part of nothing: after `Err` the engine must be opened again.
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        guarded(|| {
-            self.db().apply_batch(batch)?;
-            self.db().flush()
-        })
-        .map_err(Failure::into_store)?;
+        let commit = || {
+            guarded(|| {
+                self.db().apply_batch(batch)?;
+                self.db().flush()
+            })
+        };
+        woken(self.db(), commit).map_err(Failure::into_store)?;
         Ok(self.file.sync_data()?)
     }
 
@@ -172,7 +176,7 @@ pub(crate) fn lock_database(dir: &Path) -> Result<Option<File>, StoreError> {
 }
 
 /// What went wrong inside sled.
-enum Failure {
+pub(crate) enum Failure {
     Error(sled::Error),
     Panic(String),
 }
@@ -211,7 +215,7 @@ impl Failure {
     }
 }
 
-fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {
+pub(crate) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(Failure::Error),
         Err(panic) => Err(Failure::Panic(panic_text(&*panic))),

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod disk;
+mod errors;
 mod events;
 mod flips;
 mod images;
