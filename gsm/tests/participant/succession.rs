@@ -15,7 +15,8 @@ fn manages(lan: &Lan, index: usize) -> bool {
 
 /// Whether a node has registered since its events were last cleared.
 fn registered(lan: &Lan, index: usize) -> bool {
-    let granted = |event: &ParticipantEvent| matches!(event, ParticipantEvent::Member(MemberEvent::Granted(_)));
+    let granted =
+        |event: &ParticipantEvent| matches!(event, ParticipantEvent::Member(MemberEvent::Granted(_)));
     lan.nodes[index].events.iter().any(granted)
 }
 
