@@ -8,17 +8,16 @@ use data::SealError;
 use gsm::{GsmEvent, ParticipantEvent, Standing};
 use member::{Member, MemberEvent};
 use protocol::{
-    CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Lane, Peer, Record, Refusal, Rejected, Role,
-    Transmit,
+    CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Instant, Lane, Peer, Record, Refusal,
+    Rejected, Role, Transmit,
 };
 
 use crate::cast::Delivered;
 use crate::connections::End;
-use crate::lan::Kept;
 use crate::node::{Listening, Node, NodeId};
 use crate::store::StoreReport;
 use crate::trace::Kind;
-use crate::world::{Happening, Socket, World};
+use crate::world::{Happening, Packet, Socket, Streamed, World};
 
 /// Payloads that wait for a key at one node; an application that sends more loses the newest.
 const MAX_UNSENT: usize = 256;
@@ -29,30 +28,8 @@ impl World {
     /// One event of the queue.
     pub(crate) fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Datagram { node, socket, from, bytes } => {
-                self.note(node, Kind::Datagram, socket as u64, bytes.len() as u64);
-                match socket {
-                    Socket::Control if self.nodes[node.0].deaf_until > self.now => {}
-                    Socket::Control => {
-                        self.input(node, Input::Datagram { lane: Lane::Control, from, bytes: &bytes })
-                    }
-                    Socket::Unicast => {
-                        self.input(node, Input::Datagram { lane: Lane::Unicast, from, bytes: &bytes })
-                    }
-                    Socket::Discovery => {
-                        self.input(node, Input::Datagram { lane: Lane::Discovery, from, bytes: &bytes })
-                    }
-                    Socket::Data => self.data(node, from, &bytes),
-                }
-            }
-            Happening::Accepted { end, peer } => {
-                if self.nodes[end.node.0].start == end.start {
-                    self.connections.accepted(end, peer);
-                }
-            }
-            Happening::Opened { end, peer } => self.on_conn(end, |conn| Input::Opened { conn, peer }),
-            Happening::Frame { end, bytes } => self.on_frame(end, &bytes),
-            Happening::Closed { end, why } => self.on_conn(end, |conn| Input::Closed { conn, why }),
+            Happening::Datagram { node, packet } => self.on_datagram(node, &packet),
+            Happening::Stream(end, what) => self.on_stream(end, *what),
             Happening::Wake(node) => self.wake(node),
             Happening::Committed { node, start } => self.on_committed(node, start),
             Happening::Back { node, back } => {
@@ -64,6 +41,36 @@ impl World {
             Happening::Packet => self.on_packet_due(),
             Happening::Unsent(node) => self.send_waiting(node),
         }
+    }
+
+    fn on_datagram(&mut self, node: NodeId, packet: &Packet) {
+        let Packet { socket, from, bytes } = packet;
+        self.note(node, Kind::Datagram, *socket as u64, bytes.len() as u64);
+        let lane = match socket {
+            Socket::Control if self.nodes[node.0].deaf_until > self.now => return,
+            Socket::Control => Lane::Control,
+            Socket::Unicast => Lane::Unicast,
+            Socket::Discovery => Lane::Discovery,
+            Socket::Data => return self.data(node, *from, bytes),
+        };
+        self.input(node, Input::Datagram { lane, from: *from, bytes });
+    }
+
+    fn on_stream(&mut self, end: End, what: Streamed) {
+        match what {
+            Streamed::Accepted(peer) => {
+                if self.nodes[end.node.0].start == end.start {
+                    self.connections.accepted(end, peer);
+                }
+            }
+            Streamed::Opened(peer) => self.on_conn(end, |conn| Input::Opened { conn, peer }),
+            Streamed::Frame(bytes) => self.on_frame(end, &bytes),
+            Streamed::Closed(why) => self.on_conn(end, |conn| Input::Closed { conn, why }),
+        }
+    }
+
+    pub(crate) fn push_stream(&mut self, at: Instant, end: End, what: Streamed) {
+        self.queue.push(at, Happening::Stream(end, Box::new(what)));
     }
 
     /// Drains a machine after anything was done to it: records, transmits, events; then its next timer.
@@ -87,21 +94,34 @@ impl World {
             self.on_event(id, event);
         }
         self.watch(id);
-        let next = self.nodes[id.0].process.poll_timeout().map(|at| at.max(self.now));
-        if next != self.nodes[id.0].wakes_at {
-            self.nodes[id.0].wakes_at = next;
-            if let Some(at) = next {
-                self.queue.push(at, Happening::Wake(id));
-            }
+        let node = &mut self.nodes[id.0];
+        node.wakes_at = node.process.poll_timeout().map(|at| at.max(self.now));
+        self.await_timer(id);
+    }
+
+    /// A timer that moves away, as with each alarm, moves nothing in the queue: the wake-up comes early and goes on waiting.
+    fn await_timer(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id.0];
+        if let Some(at) = node.wakes_at
+            && node.woken_at.is_none_or(|woken| at < woken)
+        {
+            node.woken_at = Some(at);
+            self.queue.push(at, Happening::Wake(id));
         }
     }
 
     /// What a member holds now, its registration will have hoarded.
     fn watch(&mut self, id: NodeId) {
-        let node = &self.nodes[id.0];
-        if let (Some(path), Some(ring)) = (node.member().and_then(Member::key_path), &node.ring) {
-            self.oracle.on_path(ring.subgroup, ring.own, path);
+        let node = &mut self.nodes[id.0];
+        let path = node.process.player().and_then(|player| player.member()?.key_path());
+        let (Some(path), Some(ring)) = (path, &node.ring) else { return };
+        let watched = node.watched.iter().map(|(place, version, secret)| (*place, *version, secret));
+        if path.keys().map(|(place, version, secret)| (place, version, secret.expose())).eq(watched) {
+            return;
         }
+        node.watched.clear();
+        node.watched.extend(path.keys().map(|(place, version, secret)| (place, version, *secret.expose())));
+        self.oracle.on_path(ring.subgroup, ring.own, path);
     }
 
     fn input(&mut self, id: NodeId, input: Input<'_>) {
@@ -125,7 +145,12 @@ impl World {
     }
 
     fn wake(&mut self, id: NodeId) {
+        if self.nodes[id.0].woken_at != Some(self.now) {
+            return;
+        }
+        self.nodes[id.0].woken_at = None;
         if self.nodes[id.0].wakes_at != Some(self.now) {
+            self.await_timer(id);
             return;
         }
         self.note(id, Kind::Timer, 0, 0);
@@ -186,14 +211,15 @@ impl World {
         match transmit {
             Transmit::Multicast { to, bytes, .. } => {
                 let socket = if to == self.setup.discovery { Socket::Discovery } else { Socket::Control };
-                self.multicast(id, socket, to, bytes.into());
+                self.multicast(id, socket, to, bytes);
             }
             Transmit::Unicast { to, bytes } => {
                 let Some(node) = self.ids().find(|node| self.nodes[node.0].address == to) else { return };
                 self.oracle.on_datagram(self.now, &bytes);
-                let bytes: Rc<[u8]> = bytes.into();
-                self.carry(id, node, Socket::Unicast, &bytes);
-                self.keep(id, Socket::Unicast, bytes);
+                let from = self.nodes[id.0].address;
+                let packet = Rc::new(Packet { socket: Socket::Unicast, from, bytes });
+                self.carry(node, &packet);
+                self.lan.keep(packet);
             }
             Transmit::Open { conn, to, expect } => {
                 self.open(End { node: id, start: self.nodes[id.0].start, conn }, to, expect)
@@ -208,7 +234,7 @@ impl World {
     }
 
     /// To everybody who listens, the sender's own copy included.
-    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, to: SocketAddr, bytes: Rc<[u8]>) {
+    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, to: SocketAddr, bytes: Vec<u8>) {
         if socket == Socket::Control {
             if Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm) {
                 self.log.alarms.push(self.now);
@@ -221,27 +247,23 @@ impl World {
             (_, Some(listening)) => listening.control == to,
             (_, None) => false,
         };
-        let listeners: Vec<_> = self.ids().filter(|id| listens(&self.nodes[id.0])).collect();
-        for to in listeners {
-            self.carry(from, to, socket, &bytes);
+        let packet = Rc::new(Packet { socket, from: self.nodes[from.0].address, bytes });
+        for id in self.ids() {
+            if listens(&self.nodes[id.0]) {
+                self.carry(id, &packet);
+            }
         }
-        self.keep(from, socket, bytes);
+        self.lan.keep(packet);
     }
 
-    fn carry(&mut self, from: NodeId, to: NodeId, socket: Socket, bytes: &Rc<[u8]>) {
-        let source = self.nodes[from.0].address;
+    fn carry(&mut self, to: NodeId, packet: &Rc<Packet>) {
         for delay in self.lan.arrivals() {
-            let datagram = Happening::Datagram { node: to, socket, from: source, bytes: Rc::clone(bytes) };
+            let datagram = Happening::Datagram { node: to, packet: Rc::clone(packet) };
             self.queue.push(self.now + delay, datagram);
         }
-        if let Some((Kept { socket, from, bytes }, delay)) = self.lan.replayed() {
-            self.queue.push(self.now + delay, Happening::Datagram { node: to, socket, from, bytes });
+        if let Some((packet, delay)) = self.lan.replayed() {
+            self.queue.push(self.now + delay, Happening::Datagram { node: to, packet });
         }
-    }
-
-    fn keep(&mut self, from: NodeId, socket: Socket, bytes: Rc<[u8]>) {
-        let from = self.nodes[from.0].address;
-        self.lan.keep(Kept { socket, from, bytes });
     }
 
     /// Stands in for a TLS handshake: both ends learn who the other is, and a channel secret. Whoever expects a manager
@@ -251,13 +273,14 @@ impl World {
         let called = self.ids().find(|id| self.nodes[id.0].registrar == to);
         let Some(called) = called.filter(|id| self.nodes[id.0].process.is_up()) else {
             let why = CloseReason::Unreachable("nobody listens there".into());
-            self.queue.push(arrives, Happening::Closed { end: caller, why });
+            self.push_stream(arrives, caller, Streamed::Closed(why));
             return;
         };
         let roles = self.nodes[called.0].roles;
         if !(if expect == Role::Manager { roles.manager } else { roles.member }) {
             let why = CloseReason::Refused("its certificate does not name it a manager".into());
-            self.queue.push(arrives + self.lan.stream_delay(), Happening::Closed { end: caller, why });
+            let told = arrives + self.lan.stream_delay();
+            self.push_stream(told, caller, Streamed::Closed(why));
             return;
         }
         let channel = self.channel();
@@ -271,24 +294,21 @@ impl World {
             channel: channel.clone(),
         };
         let (caller_seen, answering_seen) = (peer(caller.node), peer(called));
-        self.queue.push(arrives, Happening::Accepted { end: answering, peer: caller_seen });
+        self.push_stream(arrives, answering, Streamed::Accepted(caller_seen));
         // The caller's first frame cannot arrive before it was accepted: it is sent later than this.
         let answered = arrives + self.lan.stream_delay();
-        self.queue.push(answered, Happening::Opened { end: caller, peer: answering_seen });
+        self.push_stream(answered, caller, Streamed::Opened(answering_seen));
     }
 
     fn frame(&mut self, from: End, bytes: Vec<u8>) {
         if self.lan.breaks_connection() {
             self.close(from, CloseReason::Unreachable("reset".into()));
-            self.queue.push(
-                self.now,
-                Happening::Closed { end: from, why: CloseReason::Unreachable("reset".into()) },
-            );
+            self.push_stream(self.now, from, Streamed::Closed(CloseReason::Unreachable("reset".into())));
             return;
         }
         let at = self.now + self.lan.stream_delay();
         if let Some((end, at)) = self.connections.send(from, at) {
-            self.queue.push(at, Happening::Frame { end, bytes });
+            self.push_stream(at, end, Streamed::Frame(bytes));
         }
     }
 
@@ -296,7 +316,7 @@ impl World {
     pub(crate) fn close(&mut self, from: End, why: CloseReason) {
         let at = self.now + self.lan.stream_delay();
         if let Some((end, at)) = self.connections.close(from, at) {
-            self.queue.push(at, Happening::Closed { end, why });
+            self.push_stream(at, end, Streamed::Closed(why));
         }
     }
 
@@ -412,8 +432,7 @@ impl World {
         if let Some(&id) = self.dice.pick(&senders) {
             self.send(id);
         }
-        let mean = Duration::from_secs(1) / u32::try_from(self.scenario.packets_per_second).unwrap_or(1);
-        let wait = self.dice.duration(Duration::ZERO, mean * 2);
+        let wait = self.dice.duration(Duration::ZERO, self.scenario.packet_every * 2);
         self.queue.push(self.now + wait, Happening::Packet);
     }
 
@@ -430,7 +449,7 @@ impl World {
                     self.log.sent.push((self.now, id, sealed));
                     self.oracle.on_sent(self.now, own, &sealed, &payload, &packet);
                     if let Some(listening) = self.nodes[id.0].listening {
-                        self.multicast(id, Socket::Data, listening.data, packet.into());
+                        self.multicast(id, Socket::Data, listening.data, packet);
                     }
                 }
                 Err(SealError::NoKey) => {

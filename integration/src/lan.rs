@@ -9,24 +9,16 @@ use protocol::GroupId;
 use crate::dice::Dice;
 use crate::faults::LanFaults;
 use crate::node::NodeId;
-use crate::world::Socket;
+use crate::world::Packet;
 
 /// Datagrams kept to be replayed.
 const MAX_KEPT: usize = 2_048;
-
-/// A datagram that once was on the LAN.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) socket: Socket,
-    pub(crate) from: SocketAddr,
-    pub(crate) bytes: Rc<[u8]>,
-}
 
 /// The LAN.
 pub(crate) struct Lan {
     pub(crate) faults: LanFaults,
     dice: Dice,
-    kept: Vec<Kept>,
+    kept: Vec<Rc<Packet>>,
     next: usize,
 }
 
@@ -36,7 +28,7 @@ impl Lan {
     }
 
     /// Keeps a datagram for whoever replays it later.
-    pub(crate) fn keep(&mut self, kept: Kept) {
+    pub(crate) fn keep(&mut self, kept: Rc<Packet>) {
         if self.faults.replay == 0 {
             return;
         }
@@ -58,7 +50,7 @@ impl Lan {
     }
 
     /// An old datagram that arrives along with another one, and after which time.
-    pub(crate) fn replayed(&mut self) -> Option<(Kept, Duration)> {
+    pub(crate) fn replayed(&mut self) -> Option<(Rc<Packet>, Duration)> {
         if !self.dice.chance(self.faults.replay) {
             return None;
         }

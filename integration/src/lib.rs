@@ -12,6 +12,7 @@ mod cast;
 mod churn;
 mod connections;
 mod dice;
+mod drawn;
 mod driver;
 mod election;
 mod faults;

@@ -60,7 +60,12 @@ pub(crate) struct Node {
     /// Whether its operator wants it in the group.
     pub(crate) wanted: bool,
     pub(crate) evicted: bool,
+    /// When its machine's next timer is due.
     pub(crate) wakes_at: Option<Instant>,
+    /// The earliest wake-up in the queue; it may come before the timer is due.
+    pub(crate) woken_at: Option<Instant>,
+    /// The path its member held when the oracle was last told of it.
+    pub(crate) watched: Vec<(keytree::NodeId, keytree::Version, [u8; 32])>,
     /// Until then nothing that is multicast on the control address reaches it.
     pub(crate) deaf_until: Instant,
     pub(crate) doom: Option<Doom>,

@@ -12,7 +12,7 @@ use protocol::{CloseReason, Record, Revocation};
 
 use crate::dice::Dice;
 use crate::lan;
-use crate::node::{NodeId, Process};
+use crate::node::{Node, NodeId, Process};
 use crate::scenario::Churn;
 use crate::signatures::{FakeSigner, mandate_signature};
 use crate::store::Image;
@@ -72,6 +72,9 @@ impl World {
         let store = &self.nodes[id.0].store;
         let journal = Journal { last: store.newest() };
         let remembered = remembered(store.disk(), back == Back::Older);
+        if let Some((subgroup, _)) = remembered.as_ref().and_then(Remembered::place) {
+            self.oracle.on_remembered(id, subgroup);
+        }
         let config = ParticipantConfig { part: self.part(id), member: self.member_config(id) };
         let eligible = self.eligible(id);
         let rng = Box::new(rng);
@@ -162,7 +165,8 @@ impl World {
         let node = &mut self.nodes[id.0];
         node.process = Process::Down;
         node.listening = None;
-        node.wakes_at = None;
+        (node.wakes_at, node.woken_at) = (None, None);
+        node.watched.clear();
         node.doom = None;
         node.ring = None;
         node.unsent.clear();
@@ -202,7 +206,7 @@ impl World {
         let held = store.disk().held();
         self.oracle.on_killed(id, durable, held);
         if held < durable {
-            self.forgive_what_few_know();
+            self.forgive_what_few_know(id);
         }
         let back = if as_said { back } else { Back::Whole };
         self.log.starts.push((self.now, id, back));
@@ -210,13 +214,17 @@ impl World {
         as_said
     }
 
-    /// An eviction holds over a store that has forgotten it if members show it; they can if enough of them heard of it.
-    fn forgive_what_few_know(&mut self) {
+    /// An eviction holds over a store that has forgotten it if members show it: those that the manager will ask, who are
+    /// in the subgroup its store still speaks of, if enough of them heard of it.
+    fn forgive_what_few_know(&mut self, manager: NodeId) {
+        let remembered = remembered(self.nodes[manager.0].store.disk(), false);
+        let asks = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
+        let asked = |node: &&Node| node.ring.as_ref().map(|ring| ring.subgroup) == asks;
         for identity in self.oracle.revoked() {
             let hash = Revocation::identity_hash(&identity);
-            let members = self.ids().filter_map(|id| self.nodes[id.0].member());
             let knows = |member: &Member| member.revocations().any(|known| known.identity == hash);
-            if members.filter(|member| knows(member)).count() < WITNESSES {
+            let witnesses = self.nodes.iter().filter(asked).filter(|node| node.member().is_some_and(knows));
+            if witnesses.count() < WITNESSES {
                 self.oracle.forgive(&identity);
             }
         }

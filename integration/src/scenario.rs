@@ -5,7 +5,7 @@ use std::time::Duration;
 use crypto::Suite;
 use keytree::Degree;
 use protocol::Timing;
-use protocol::limits::{MAX_DATAGRAM, MIN_DATAGRAM};
+use protocol::limits::MAX_DATAGRAM;
 
 use crate::dice::Dice;
 use crate::faults::{LanFaults, StoreFaults};
@@ -68,8 +68,8 @@ pub struct Scenario {
     pub store: StoreFaults,
     /// What happens at which time.
     pub churn: Vec<(Duration, Churn)>,
-    /// Application packets a second, of all nodes together.
-    pub packets_per_second: u64,
+    /// Between two application packets of anybody, on average; zero when nobody sends.
+    pub packet_every: Duration,
     /// Whether signatures are Ed25519 and not a keyed hash.
     pub real_signatures: bool,
 }
@@ -93,7 +93,7 @@ impl Scenario {
             lan: LanFaults::none(),
             store: StoreFaults::none(),
             churn: Vec::new(),
-            packets_per_second: 0,
+            packet_every: Duration::ZERO,
             real_signatures: false,
         }
     }
@@ -115,93 +115,4 @@ impl Scenario {
             ..Self::calm(19)
         }
     }
-
-    /// The scenario of a seed: 8 to 14 members over one to two minutes, with joins, leaves, evictions and restarts.
-    /// Every kind of fault is on or off, at a rate of its own.
-    pub fn drawn(seed: u64) -> Self {
-        let mut dice = Dice::new(seed, "scenario", 0);
-        let lan = LanFaults::drawn(&mut dice);
-        let store = StoreFaults::drawn(&mut dice);
-        let members = number(dice.between(8, 14));
-        let duration = Duration::from_secs(dice.between(40, 80));
-        let interval = *dice.pick(&[500, 1_000, 2_000, 5_000]).unwrap_or(&5_000);
-        let mut timing = Timing {
-            rekey_interval: Duration::from_millis(interval),
-            refresh: Duration::from_secs(dice.between(15, 200)),
-            ..Timing::default()
-        };
-        if dice.chance(300) {
-            timing.keepalive = Duration::from_secs(2);
-        }
-        let degree = Degree::new(*dice.pick(&[2, 3, 4, 4, 8]).unwrap_or(&4)).unwrap_or_default();
-        let packet_size = if dice.chance(300) { MIN_DATAGRAM } else { MAX_DATAGRAM };
-        Self {
-            suite: if dice.chance(300) { Suite::Aes256Kw } else { Suite::Aes256Ctr },
-            degree,
-            timing,
-            packet_size,
-            members,
-            reserve: 8,
-            eligible: 1,
-            discovery: Dice::new(seed, "discovery", 0).chance(500),
-            elects: false,
-            ramp: Duration::from_millis(dice.between(10, 8_000)),
-            duration,
-            quiet: Duration::from_secs(20),
-            lan,
-            store,
-            churn: churn(&mut dice, seed, duration),
-            packets_per_second: dice.between(4, 20),
-            real_signatures: dice.chance(50),
-        }
-    }
-}
-
-/// Who comes and goes within `duration`.
-fn churn(dice: &mut Dice, seed: u64, duration: Duration) -> Vec<(Duration, Churn)> {
-    let kinds = [
-        (Churn::Join, 3, 8),
-        (Churn::Leave, 1, 4),
-        (Churn::Evict, 1, 4),
-        (Churn::Restart, 0, 2),
-        (Churn::Crash, 0, 1),
-        (Churn::Rekey, 0, 4),
-        (Churn::SetInterval, 0, 2),
-    ];
-    let mut churn = Vec::new();
-    for (kind, least, most) in kinds {
-        for _ in 0..dice.between(least, most) {
-            churn.push((dice.duration(Duration::from_secs(3), duration), kind));
-        }
-    }
-    if dice.chance(300) {
-        // All at once: what falls into one batch, and what falls between a cut and its record.
-        let at = dice.duration(Duration::from_secs(3), duration);
-        churn
-            .iter_mut()
-            .for_each(|(time, _)| *time = at + dice.duration(Duration::ZERO, Duration::from_secs(4)));
-    }
-    churn.extend(restarts(seed, duration));
-    churn.sort_by_key(|(time, _)| *time);
-    churn
-}
-
-/// When the manager is killed, and what belongs to that; drawn apart, so that the rest of a run is what it was before
-/// there were restarts.
-fn restarts(seed: u64, duration: Duration) -> Vec<(Duration, Churn)> {
-    let mut dice = Dice::new(seed, "restarts", 0);
-    let kinds = [(Churn::Kill, 3), (Churn::Copy, 3), (Churn::Deafen, 2)];
-    let mut churn = Vec::new();
-    if dice.chance(600) {
-        for (kind, most) in kinds {
-            for _ in 0..dice.between(0, most) {
-                churn.push((dice.duration(Duration::from_secs(3), duration), kind));
-            }
-        }
-    }
-    churn
-}
-
-fn number(value: u64) -> usize {
-    usize::try_from(value).unwrap_or_default()
 }

@@ -130,6 +130,8 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
         wanted: false,
         evicted: false,
         wakes_at: None,
+        woken_at: None,
+        watched: Vec::new(),
         deaf_until: Instant::ZERO,
         doom: None,
         sealer: process::sealer(seed, id, 0),
@@ -154,7 +156,7 @@ impl World {
         if self.scenario.quiet > Duration::ZERO {
             self.queue.push(Instant::ZERO + self.scenario.duration, Happening::Quiet);
         }
-        if self.scenario.packets_per_second > 0 {
+        if self.scenario.packet_every > Duration::ZERO {
             self.queue.push(Instant::ZERO, Happening::Packet);
         }
     }

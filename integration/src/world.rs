@@ -29,30 +29,30 @@ pub(crate) enum Socket {
     Data,
 }
 
+/// A datagram on its way, the same for all who receive it.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) socket: Socket,
+    pub(crate) from: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What happens at one end of a connection.
+pub(crate) enum Streamed {
+    Accepted(Peer),
+    Opened(Peer),
+    Frame(Vec<u8>),
+    Closed(CloseReason),
+}
+
 /// Something that is still to happen.
 pub(crate) enum Happening {
     Datagram {
         node: NodeId,
-        socket: Socket,
-        from: SocketAddr,
-        bytes: Rc<[u8]>,
+        packet: Rc<Packet>,
     },
-    Accepted {
-        end: End,
-        peer: Peer,
-    },
-    Opened {
-        end: End,
-        peer: Peer,
-    },
-    Frame {
-        end: End,
-        bytes: Vec<u8>,
-    },
-    Closed {
-        end: End,
-        why: CloseReason,
-    },
+    /// Something about a connection. These are rare and large, so they are kept out of the queue's entries.
+    Stream(End, Box<Streamed>),
     Wake(NodeId),
     Committed {
         node: NodeId,
@@ -196,6 +196,9 @@ impl World {
     pub fn run(mut self) -> Result<Report, Box<Failure>> {
         let end = Instant::ZERO + self.scenario.duration + self.scenario.quiet;
         while self.oracle.violations().is_empty() && self.step(end) {}
+        if !self.oracle.violations().is_empty() {
+            return self.verdict();
+        }
         self.now = end;
         self.let_all_come_back();
         if self.scenario.quiet > Duration::ZERO {
@@ -334,6 +337,11 @@ impl World {
     /// The trace.
     pub const fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Hands every line of the trace from now on to `tell` as well.
+    pub const fn trace_to(&mut self, tell: fn(&Line)) {
+        self.trace.tell(tell);
     }
 
     /// The oracle.

@@ -107,6 +107,8 @@ pub struct Oracle {
     first: Option<SubgroupId>,
     /// The subgroup each node manages, or managed last.
     manages: BTreeMap<NodeId, SubgroupId>,
+    /// All subgroups of which each node has kept a journal.
+    kept: BTreeMap<NodeId, BTreeSet<SubgroupId>>,
     /// The subgroup of each start of a manager.
     starts: BTreeMap<Inst, SubgroupId>,
     deliveries: Deliveries,
@@ -123,6 +125,7 @@ impl Oracle {
             books: BTreeMap::new(),
             first: None,
             manages: BTreeMap::new(),
+            kept: BTreeMap::new(),
             starts: BTreeMap::new(),
             deliveries: Deliveries::new(),
             acknowledged: Acknowledged::new(),
@@ -165,6 +168,7 @@ impl Oracle {
             if let Some(before) = before.and_then(|before| self.books.get_mut(&before)) {
                 before.on_abandoned();
             }
+            self.kept.entry(node).or_default().insert(*subgroup);
             self.starts.insert(*inst, *subgroup);
             self.first.get_or_insert(*subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
@@ -242,8 +246,18 @@ impl Oracle {
     /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
     /// somebody put an older copy of it back.
     pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
-        if let Some(book) = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup)) {
-            book.on_killed(durable, held);
+        for subgroup in self.kept.get(&node).into_iter().flatten() {
+            if let Some(book) = self.books.get_mut(subgroup) {
+                book.on_killed(durable, held);
+            }
+        }
+    }
+
+    /// A node starts from a journal that ends in this subgroup: another one than it managed last, if an older copy of its
+    /// store was put back.
+    pub fn on_remembered(&mut self, node: NodeId, subgroup: SubgroupId) {
+        if self.books.contains_key(&subgroup) {
+            self.manages.insert(node, subgroup);
         }
     }
 
