@@ -12,7 +12,7 @@ use crypto::{Label, PublicKey, Secret, Verifier, hash};
 use keytree::Epoch;
 
 use crate::Instant;
-use crate::alarm::{Alarm, is_genuine};
+use crate::alarm::{self, Alarm};
 use crate::budget::Budget;
 use crate::comeback::{Farewell, Question, decode_revocations};
 use crate::envelope::{DatagramKind, Envelope, Verified};
@@ -150,7 +150,7 @@ impl Gate {
             return Err(Rejected::Stale);
         }
         self.spend(now, from)?;
-        if !is_genuine(&self.domain, &self.manager, &*self.verifier, content, &signature) {
+        if !alarm::is_genuine(&self.domain, &self.manager, &*self.verifier, content, &signature) {
             return Err(Rejected::NotAuthentic);
         }
         let alarm = Verified::new(alarm);
