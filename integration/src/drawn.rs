@@ -19,6 +19,8 @@ const TIME: Duration = Duration::from_secs(600);
 const TIME_WITH_SIGNATURES: Duration = Duration::from_secs(60);
 /// At the end of a run nothing goes wrong for so long, then everybody must be where the manager is.
 const QUIET: Duration = Duration::from_secs(20);
+/// The same where a manager may be gone, and another one has to be found.
+const QUIET_AFTER_A_LOSS: Duration = Duration::from_secs(40);
 
 /// What is different between runs of fifty nodes and of a dozen.
 struct Size {
@@ -45,7 +47,50 @@ impl Scenario {
             packet_every: Duration::from_millis(2_500),
             events: if real_signatures { 1 } else { 4 },
         };
-        Self { real_signatures, ..Self::of_size(seed, &size) }
+        let mut scenario = Self { real_signatures, ..Self::of_size(seed, &size) };
+        scenario.lan = LanFaults::harsh(&mut Dice::new(seed, "network", 0));
+        scenario.draw_places(&mut Dice::new(seed, "places", 0));
+        scenario.duration = time - scenario.quiet;
+        let troubled = scenario.draw_trouble(&mut Dice::new(seed, "trouble", 0), size.events);
+        let calm = scenario.lan.is_fair() && scenario.eligible == 1 && scenario.lans == 1;
+        scenario.harsh = troubled || !calm;
+        scenario
+    }
+
+    /// How many LANs there are, and who may manage in each.
+    fn draw_places(&mut self, dice: &mut Dice) {
+        self.eligible = number(dice.between(1, 5));
+        self.lans = *dice.pick(&[1, 1, 1, 2, 3]).unwrap_or(&1);
+        self.discovery |= self.lans > 1 || self.eligible > 1;
+        self.elects = self.discovery && dice.chance(500);
+        if self.lans > 1 && dice.chance(300) {
+            self.in_two_lans = number(dice.between(1, 3));
+        }
+        if !self.discovery && dice.chance(300) {
+            // Told where the manager is, nodes of several LANs are in one subgroup that spans them.
+            (self.lans, self.ttl) = (1, u8::try_from(dice.between(1, 4)).unwrap_or(1));
+        }
+        if self.eligible > 1 {
+            self.quiet = QUIET_AFTER_A_LOSS;
+        }
+    }
+
+    /// What happens to the network, to processes and disks. Each kind is on or off. Returns whether any is on.
+    fn draw_trouble(&mut self, dice: &mut Dice, events: u64) -> bool {
+        let mut troubled = false;
+        let kinds = [(Churn::Split, 400, 3), (Churn::Pause, 400, 3), (Churn::BreakStore, 250, 1)];
+        for (kind, on, most) in kinds {
+            if !dice.chance(on) {
+                continue;
+            }
+            troubled = true;
+            for _ in 0..dice.between(1, most * events) {
+                self.churn.push((dice.duration(Duration::from_secs(3), self.duration), kind));
+            }
+        }
+        self.churn.retain(|(at, _)| *at < self.duration);
+        self.churn.sort_by_key(|(at, _)| *at);
+        troubled
     }
 
     /// The scenario of a seed in a small world: 8 to 14 members for about a minute.
@@ -79,6 +124,9 @@ impl Scenario {
             packet_size,
             members: size.members,
             reserve: size.reserve,
+            lans: 1,
+            in_two_lans: 0,
+            ttl: 1,
             eligible: 1,
             discovery: Dice::new(seed, "discovery", 0).chance(500),
             elects: false,
@@ -86,6 +134,7 @@ impl Scenario {
             duration: size.duration,
             quiet: QUIET,
             lan,
+            harsh: false,
             store,
             churn: churn(&mut dice, seed, size),
             packet_every: size.packet_every,

@@ -2,49 +2,39 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use data::SealError;
 use gsm::{GsmEvent, ParticipantEvent, Standing};
 use member::{Member, MemberEvent};
-use protocol::{
-    CloseReason, ConnId, DatagramKind, Envelope, Frame, Input, Instant, Lane, Peer, Record, Refusal,
-    Rejected, Role, Transmit,
-};
+use protocol::{CloseReason, DatagramKind, Envelope, Input, Lane, Record, Rejected, Transmit};
 
-use crate::cast::Delivered;
 use crate::connections::End;
 use crate::node::{Listening, Node, NodeId};
 use crate::store::StoreReport;
 use crate::trace::Kind;
-use crate::world::{Happening, Packet, Socket, Streamed, World};
-
-/// Payloads that wait for a key at one node; an application that sends more loses the newest.
-const MAX_UNSENT: usize = 256;
-/// How long a certificate of the simulation is still valid, whenever it is looked at.
-const VALID_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+use crate::world::{Happening, Packet, Socket, World};
 
 impl World {
     /// One event of the queue.
     pub(crate) fn happen(&mut self, happening: Happening) {
+        let Some(happening) = self.unless_stopped(happening) else { return };
         match happening {
             Happening::Datagram { node, packet } => self.on_datagram(node, &packet),
             Happening::Stream(end, what) => self.on_stream(end, *what),
             Happening::Wake(node) => self.wake(node),
             Happening::Committed { node, start } => self.on_committed(node, start),
-            Happening::Back { node, back } => {
-                self.start_again(node, back);
-            }
+            Happening::Back { node, back, again } => self.on_back(node, back, again),
+            Happening::Cutting(cutting) => self.on_cutting(cutting),
+            Happening::Resume { node, start } => self.on_resume(node, start),
             Happening::Join(node) => self.join(node),
             Happening::Churn(churn) => self.churn(churn),
-            Happening::Quiet => self.lan.faults = crate::faults::LanFaults::none(),
+            Happening::Quiet => self.network.calm(),
             Happening::Packet => self.on_packet_due(),
             Happening::Unsent(node) => self.send_waiting(node),
         }
     }
 
     fn on_datagram(&mut self, node: NodeId, packet: &Packet) {
-        let Packet { socket, from, bytes } = packet;
+        let Packet { socket, from, bytes, .. } = packet;
         self.note(node, Kind::Datagram, *socket as u64, bytes.len() as u64);
         let lane = match socket {
             Socket::Control if self.nodes[node.0].deaf_until > self.now => return,
@@ -56,43 +46,31 @@ impl World {
         self.input(node, Input::Datagram { lane, from: *from, bytes });
     }
 
-    fn on_stream(&mut self, end: End, what: Streamed) {
-        match what {
-            Streamed::Accepted(peer) => {
-                if self.nodes[end.node.0].start == end.start {
-                    self.connections.accepted(end, peer);
-                }
-            }
-            Streamed::Opened(peer) => self.on_conn(end, |conn| Input::Opened { conn, peer }),
-            Streamed::Frame(bytes) => self.on_frame(end, &bytes),
-            Streamed::Closed(why) => self.on_conn(end, |conn| Input::Closed { conn, why }),
-        }
-    }
-
-    pub(crate) fn push_stream(&mut self, at: Instant, end: End, what: Streamed) {
-        self.queue.push(at, Happening::Stream(end, Box::new(what)));
-    }
-
     /// Drains a machine after anything was done to it: records, transmits, events; then its next timer.
     pub(crate) fn settle(&mut self, id: NodeId) {
+        let mut outputs = 0;
         while let Some(record) = self.nodes[id.0].process.poll_record() {
+            outputs += 1;
             if self.dies_now(id) {
                 return;
             }
             self.on_record(id, record);
         }
         while let Some(transmit) = self.nodes[id.0].process.poll_transmit() {
+            outputs += 1;
             if self.dies_now(id) {
                 return;
             }
             self.transmit(id, transmit);
         }
         while let Some(event) = self.nodes[id.0].process.poll_event() {
+            outputs += 1;
             if self.dies_now(id) {
                 return;
             }
             self.on_event(id, event);
         }
+        self.oracle.on_outputs(self.now, id, outputs);
         self.watch(id);
         let node = &mut self.nodes[id.0];
         node.wakes_at = node.process.poll_timeout().map(|at| at.max(self.now));
@@ -100,7 +78,7 @@ impl World {
     }
 
     /// A timer that moves away, as with each alarm, moves nothing in the queue: the wake-up comes early and goes on waiting.
-    fn await_timer(&mut self, id: NodeId) {
+    pub(crate) fn await_timer(&mut self, id: NodeId) {
         let node = &mut self.nodes[id.0];
         if let Some(at) = node.wakes_at
             && node.woken_at.is_none_or(|woken| at < woken)
@@ -124,24 +102,18 @@ impl World {
         self.oracle.on_path(ring.subgroup, ring.own, path);
     }
 
-    fn input(&mut self, id: NodeId, input: Input<'_>) {
+    pub(crate) fn input(&mut self, id: NodeId, input: Input<'_>) {
         if !self.nodes[id.0].process.is_up() {
             return;
         }
+        let asked = self.setup.counted.asked();
         let taken = self.nodes[id.0].process.handle_input(self.now, input);
+        self.oracle.on_checks(self.now, id, self.setup.counted.asked() - asked);
         if let Err(reason) = taken {
             *self.log.rejected.entry(reason).or_default() += 1;
             self.note(id, Kind::Rejected, reason_number(reason), 0);
         }
         self.settle(id);
-    }
-
-    fn on_conn<'a>(&mut self, end: End, input: impl FnOnce(ConnId) -> Input<'a>) {
-        if self.nodes[end.node.0].start != end.start {
-            return;
-        }
-        self.note(end.node, Kind::Connection, end.conn.0, 0);
-        self.input(end.node, input(end.conn));
     }
 
     fn wake(&mut self, id: NodeId) {
@@ -157,22 +129,6 @@ impl World {
         self.nodes[id.0].wakes_at = None;
         self.nodes[id.0].process.handle_timeout(self.now);
         self.settle(id);
-    }
-
-    /// The listener hands a connection to the group's machine with its opening frame, whichever part it plays.
-    fn on_frame(&mut self, end: End, bytes: &[u8]) {
-        if self.nodes[end.node.0].start != end.start {
-            return;
-        }
-        if let Some(peer) = self.connections.opening(end) {
-            if Frame::group_of(bytes) != Some(self.setup.group) {
-                self.frame(end, Frame::Refused(Refusal::UnknownGroup).encode());
-                self.close(end, CloseReason::ByPeer);
-                return;
-            }
-            self.on_conn(end, |conn| Input::Accepted { conn, peer });
-        }
-        self.on_conn(end, |conn| Input::Frame { conn, bytes });
     }
 
     fn on_record(&mut self, id: NodeId, record: Record) {
@@ -209,17 +165,17 @@ impl World {
 
     fn transmit(&mut self, id: NodeId, transmit: Transmit) {
         match transmit {
-            Transmit::Multicast { to, bytes, .. } => {
+            Transmit::Multicast { to, ttl, bytes } => {
                 let socket = if to == self.setup.discovery { Socket::Discovery } else { Socket::Control };
-                self.multicast(id, socket, to, bytes);
+                self.multicast(id, socket, (to, ttl), bytes);
             }
             Transmit::Unicast { to, bytes } => {
-                let Some(node) = self.ids().find(|node| self.nodes[node.0].address == to) else { return };
-                self.oracle.on_datagram(self.now, &bytes);
+                let Some(node) = self.node_at(to) else { return };
+                self.oracle.on_datagram(self.now, id, &bytes);
                 let from = self.nodes[id.0].address;
-                let packet = Rc::new(Packet { socket: Socket::Unicast, from, bytes });
-                self.carry(node, &packet);
-                self.lan.keep(packet);
+                let packet = Rc::new(Packet { socket: Socket::Unicast, source: id, from, ttl: 1, bytes });
+                self.carry(id, node, &packet);
+                self.network.keep(packet);
             }
             Transmit::Open { conn, to, expect } => {
                 self.open(End { node: id, start: self.nodes[id.0].start, conn }, to, expect)
@@ -234,12 +190,20 @@ impl World {
     }
 
     /// To everybody who listens, the sender's own copy included.
-    pub(crate) fn multicast(&mut self, from: NodeId, socket: Socket, to: SocketAddr, bytes: Vec<u8>) {
+    pub(crate) fn multicast(
+        &mut self,
+        from: NodeId,
+        socket: Socket,
+        (to, ttl): (SocketAddr, u8),
+        bytes: Vec<u8>,
+    ) {
         if socket == Socket::Control {
             if Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm) {
                 self.log.alarms.push(self.now);
             }
-            self.oracle.on_datagram(self.now, &bytes);
+        }
+        if socket != Socket::Data {
+            self.oracle.on_datagram(self.now, from, &bytes);
         }
         let listens = |node: &Node| match (socket, node.listening) {
             (Socket::Discovery, _) => node.process.is_up(),
@@ -247,82 +211,32 @@ impl World {
             (_, Some(listening)) => listening.control == to,
             (_, None) => false,
         };
-        let packet = Rc::new(Packet { socket, from: self.nodes[from.0].address, bytes });
+        let packet = Rc::new(Packet { socket, source: from, from: self.nodes[from.0].address, ttl, bytes });
         for id in self.ids() {
-            if listens(&self.nodes[id.0]) {
-                self.carry(id, &packet);
+            if listens(&self.nodes[id.0]) && self.network.reaches(from, id, ttl) {
+                self.carry(from, id, &packet);
             }
         }
-        self.lan.keep(packet);
+        self.network.keep(packet);
     }
 
-    fn carry(&mut self, to: NodeId, packet: &Rc<Packet>) {
-        for delay in self.lan.arrivals() {
-            let datagram = Happening::Datagram { node: to, packet: Rc::clone(packet) };
-            self.queue.push(self.now + delay, datagram);
+    fn carry(&mut self, from: NodeId, to: NodeId, packet: &Rc<Packet>) {
+        if !self.network.passes(from, to) {
+            return;
         }
-        if let Some((packet, delay)) = self.lan.replayed() {
+        for delay in self.network.arrivals(to, packet.bytes.len()) {
+            let packet = self.network.garbled(packet);
             self.queue.push(self.now + delay, Happening::Datagram { node: to, packet });
         }
-    }
-
-    /// Stands in for a TLS handshake: both ends learn who the other is, and a channel secret. Whoever expects a manager
-    /// refuses a node whose certificate does not name it one.
-    fn open(&mut self, caller: End, to: SocketAddr, expect: Role) {
-        let arrives = self.now + self.lan.stream_delay();
-        let called = self.ids().find(|id| self.nodes[id.0].registrar == to);
-        let Some(called) = called.filter(|id| self.nodes[id.0].process.is_up()) else {
-            let why = CloseReason::Unreachable("nobody listens there".into());
-            self.push_stream(arrives, caller, Streamed::Closed(why));
-            return;
-        };
-        let roles = self.nodes[called.0].roles;
-        if !(if expect == Role::Manager { roles.manager } else { roles.member }) {
-            let why = CloseReason::Refused("its certificate does not name it a manager".into());
-            let told = arrives + self.lan.stream_delay();
-            self.push_stream(told, caller, Streamed::Closed(why));
-            return;
-        }
-        let channel = self.channel();
-        let answering = self.connections.open(caller, called, self.nodes[called.0].start);
-        let peer = |id: NodeId| Peer {
-            identity: self.nodes[id.0].identity.clone(),
-            roles: self.nodes[id.0].roles,
-            certificate: self.nodes[id.0].certificate,
-            valid_for: VALID_FOR,
-            address: self.nodes[id.0].address,
-            channel: channel.clone(),
-        };
-        let (caller_seen, answering_seen) = (peer(caller.node), peer(called));
-        self.push_stream(arrives, answering, Streamed::Accepted(caller_seen));
-        // The caller's first frame cannot arrive before it was accepted: it is sent later than this.
-        let answered = arrives + self.lan.stream_delay();
-        self.push_stream(answered, caller, Streamed::Opened(answering_seen));
-    }
-
-    fn frame(&mut self, from: End, bytes: Vec<u8>) {
-        if self.lan.breaks_connection() {
-            self.close(from, CloseReason::Unreachable("reset".into()));
-            self.push_stream(self.now, from, Streamed::Closed(CloseReason::Unreachable("reset".into())));
-            return;
-        }
-        let at = self.now + self.lan.stream_delay();
-        if let Some((end, at)) = self.connections.send(from, at) {
-            self.push_stream(at, end, Streamed::Frame(bytes));
-        }
-    }
-
-    /// Ends a connection after what was sent over it before.
-    pub(crate) fn close(&mut self, from: End, why: CloseReason) {
-        let at = self.now + self.lan.stream_delay();
-        if let Some((end, at)) = self.connections.close(from, at) {
-            self.push_stream(at, end, Streamed::Closed(why));
+        if let Some((packet, delay)) = self.network.replayed(to) {
+            self.queue.push(self.now + delay, Happening::Datagram { node: to, packet });
         }
     }
 
     fn on_event(&mut self, id: NodeId, event: ParticipantEvent) {
         if let Some(place) = event.place() {
             self.nodes[id.0].listening = Some(Listening { control: place.control, data: place.data });
+            self.nodes[id.0].ttl = place.ttl;
         }
         if let Some(ring) = event.ring() {
             self.set_ring(id, ring.clone());
@@ -367,7 +281,7 @@ impl World {
             MemberEvent::Granted(place) => {
                 // Where nothing is searched, a node goes back to the registrar it knows when all has been silent for long.
                 let silent = self.nodes[id.0].member().is_some_and(Member::manager_silent);
-                if self.scenario.discovery || !silent {
+                if !self.scenario.harsh && (self.scenario.discovery || !silent) {
                     self.oracle.on_granted(self.now, id, self.nodes[id.0].start);
                 }
                 self.nodes[id.0].granted = Some((place.subgroup, place.sender));
@@ -391,78 +305,6 @@ impl World {
         }
         self.note(id, Kind::Member, 1, 0);
         self.log.members.push((self.now, id, event));
-    }
-
-    fn set_ring(&mut self, id: NodeId, ring: data::KeyRing) {
-        self.oracle.on_ring(self.now, id, &ring);
-        let mut delivered = Vec::new();
-        let node = &mut self.nodes[id.0];
-        node.sealer.set_ring(&ring);
-        node.receiver.set_ring(self.now, &ring, &mut delivered);
-        node.ring = Some(ring);
-        self.deliver(id, delivered);
-        self.send_waiting(id);
-    }
-
-    fn data(&mut self, id: NodeId, from: SocketAddr, bytes: &[u8]) {
-        let node = &mut self.nodes[id.0];
-        if !node.process.is_up() || node.ring.is_none() {
-            return;
-        }
-        let mut delivered = Vec::new();
-        node.receiver.open(self.now, bytes, from, &mut delivered);
-        let hint = node.receiver.hint(self.now);
-        self.deliver(id, delivered);
-        if let Some(hint) = hint {
-            self.input(id, Input::Hint(hint));
-        }
-    }
-
-    fn deliver(&mut self, id: NodeId, delivered: Vec<Delivered>) {
-        for delivered in delivered {
-            self.note(id, Kind::Delivered, delivered.stream.0, delivered.sequence);
-            self.oracle.on_delivered(self.now, id, &delivered);
-            self.log.delivered.push((self.now, id, delivered));
-        }
-    }
-
-    /// An application somewhere sends, and another one will a while later.
-    fn on_packet_due(&mut self) {
-        let senders: Vec<_> = self.ids().filter(|id| self.nodes[id.0].ring.is_some()).collect();
-        if let Some(&id) = self.dice.pick(&senders) {
-            self.send(id);
-        }
-        let wait = self.dice.duration(Duration::ZERO, self.scenario.packet_every * 2);
-        self.queue.push(self.now + wait, Happening::Packet);
-    }
-
-    /// Sends what waits at a node, as far as there is a key to send under.
-    pub(crate) fn send_waiting(&mut self, id: NodeId) {
-        self.nodes[id.0].unsent.truncate(MAX_UNSENT);
-        while let Some(payload) = self.nodes[id.0].unsent.pop_front() {
-            let node = &mut self.nodes[id.0];
-            let Some(own) = node.ring.as_ref().map(|ring| ring.own) else { return };
-            let mut packet = Vec::new();
-            match node.sealer.seal(self.now, &payload, &mut packet) {
-                Ok(sealed) => {
-                    self.note(id, Kind::Sent, sealed.stream.0, sealed.sequence);
-                    self.log.sent.push((self.now, id, sealed));
-                    self.oracle.on_sent(self.now, own, &sealed, &payload, &packet);
-                    if let Some(listening) = self.nodes[id.0].listening {
-                        self.multicast(id, Socket::Data, listening.data, packet);
-                    }
-                }
-                Err(SealError::NoKey) => {
-                    node.unsent.push_front(payload);
-                    let again = node.sealer.next_key(self.now).filter(|at| *at > self.now);
-                    if let Some(at) = again {
-                        self.queue.push(at, Happening::Unsent(id));
-                    }
-                    return;
-                }
-                Err(SealError::TooLong { .. }) => {}
-            }
-        }
     }
 }
 

@@ -27,12 +27,20 @@ pub enum Churn {
     Rekey,
     /// The manager's rekey interval is set to one drawn then.
     SetInterval,
-    /// The manager is killed at one of the next things it does, and comes back a while later.
+    /// A manager is killed at one of the next things it does, and comes back a while later.
     Kill,
+    /// A manager is killed at one of the next things it does, for good, if another node of its LAN may manage.
+    KillForGood,
     /// Somebody copies the manager's store.
     Copy,
     /// A member hears nothing from its manager for longer than it takes to hold it for lost.
     Deafen,
+    /// The network is cut in two.
+    Split,
+    /// A process is stopped, and goes on later.
+    Pause,
+    /// A manager's disk fails for a while.
+    BreakStore,
 }
 
 /// One run, but for its seed.
@@ -50,7 +58,14 @@ pub struct Scenario {
     pub members: usize,
     /// Nodes that stay out until the churn draws them.
     pub reserve: usize,
-    /// The first so many nodes, node 0 among them, have certificates that allow them to manage.
+    /// LANs in a row, with a router between each two neighbours. Each has every so many-th node and a manager of its own,
+    /// which is the first of them unless there is an election.
+    pub lans: usize,
+    /// The last so many nodes are in two LANs at once, if there are several.
+    pub in_two_lans: usize,
+    /// How far the subgroup's multicast goes; 1 stays in its LAN.
+    pub ttl: u8,
+    /// The first so many nodes of each LAN, node 0 among them, have certificates that allow them to manage.
     pub eligible: usize,
     /// Whether nodes find each other by multicast; if not, all are told where node 0 is.
     pub discovery: bool,
@@ -64,6 +79,8 @@ pub struct Scenario {
     pub quiet: Duration,
     /// The LAN until the quiet begins.
     pub lan: LanFaults,
+    /// Whether a member may be kept from hearing its manager for so long that it registers again.
+    pub harsh: bool,
     /// The manager's store.
     pub store: StoreFaults,
     /// What happens at which time.
@@ -84,6 +101,9 @@ impl Scenario {
             packet_size: MAX_DATAGRAM,
             members,
             reserve: 0,
+            lans: 1,
+            in_two_lans: 0,
+            ttl: 1,
             eligible: 1,
             discovery: false,
             elects: false,
@@ -91,11 +111,20 @@ impl Scenario {
             duration: Duration::from_secs(30),
             quiet: Duration::ZERO,
             lan: LanFaults::none(),
+            harsh: false,
             store: StoreFaults::none(),
             churn: Vec::new(),
             packet_every: Duration::ZERO,
             real_signatures: false,
         }
+    }
+
+    /// The LANs a node is in, by its number.
+    pub(crate) fn lans_of(&self, number: usize) -> Vec<usize> {
+        let home = number % self.lans;
+        let count = 1 + self.members + self.reserve;
+        let two = self.lans > 1 && number >= count.saturating_sub(self.in_two_lans);
+        if two { vec![home, (home + 1) % self.lans] } else { vec![home] }
     }
 
     /// Twenty nodes that may all manage, started within 20 ms of each other on a LAN that loses up to a fifth of all

@@ -1,7 +1,8 @@
 //! Signatures of the simulation: a keyed hash in place of Ed25519, which would be nine tenths of a run's time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto::{Label, PublicKey, Secret, Signature, Signer, Suite, Verifier, mac};
 use protocol::discovery::{Certified, Certifier};
@@ -71,6 +72,30 @@ impl Verifier for FakeVerifier {
             remembered.push_front(Signed { signature: *signature, key: *key, message: message.to_vec() });
         }
         genuine
+    }
+}
+
+/// Counts how often a verifier is asked.
+pub(crate) struct CountingVerifier {
+    inner: Arc<dyn Verifier>,
+    asked: AtomicU64,
+}
+
+impl CountingVerifier {
+    pub(crate) const fn new(inner: Arc<dyn Verifier>) -> Self {
+        Self { inner, asked: AtomicU64::new(0) }
+    }
+
+    /// How often it was asked so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Verifier for CountingVerifier {
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.inner.verify(key, message, signature)
     }
 }
 

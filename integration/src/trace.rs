@@ -29,6 +29,10 @@ pub enum Kind {
     Delivered,
     /// The scenario acted: which action.
     Churn,
+    /// The network was cut or healed: whether it was cut, whether one way.
+    Cut,
+    /// A process was stopped or goes on: whether it was stopped, what waited for it.
+    Paused,
 }
 
 /// One event.

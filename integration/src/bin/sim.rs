@@ -68,9 +68,11 @@ fn run(order: Order, seed: u64) -> Result<String, String> {
         Kind::Worst => Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) },
         Kind::Election => Scenario::election(seed),
     };
+    if order.trace {
+        println!("seed {seed} {scenario:?}");
+    }
     let mut world = World::new(seed, scenario);
     if order.trace {
-        println!("seed {seed}");
         world.trace_to(|line| println!("{line}"));
     }
     let done = match order.kind {
