@@ -28,7 +28,7 @@ lint: needs ## format, clippy and documentation, without a warning
 test: needs lint ## everything that must hold before a change lands, in under 15 minutes on two cores
 	cargo test --workspace --locked
 
-sim: needs ## SEEDS seeds of the simulated world from FROM on
+sim: needs ## SEEDS seeds of ten minutes of fifty simulated nodes, from FROM on
 	cargo build --release --locked --package integration --bin sim
 	target/release/sim --seeds $(SEEDS) --from $(FROM)
 

@@ -42,6 +42,11 @@ impl Connections {
         answering
     }
 
+    /// The other end, while the connection stands.
+    pub(crate) fn other(&self, end: End) -> Option<End> {
+        self.pipes.get(&end).map(|(other, _)| *other)
+    }
+
     /// Where and when something sent from `from` arrives, if it were to arrive at `at` were it alone on the pipe.
     pub(crate) fn send(&mut self, from: End, at: Instant) -> Option<(End, Instant)> {
         let (to, last) = self.pipes.get_mut(&from)?;

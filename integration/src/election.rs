@@ -9,8 +9,9 @@ use protocol::{Instant, StateId};
 
 use crate::node::NodeId;
 use crate::oracle::Property;
+use crate::report::Failure;
 use crate::scenario::Scenario;
-use crate::world::{Failure, World};
+use crate::world::World;
 
 /// By then exactly one manages, and from then on.
 const DECIDED: Duration = Duration::from_secs(5);

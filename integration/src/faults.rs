@@ -19,6 +19,14 @@ pub struct LanFaults {
     pub replay: u32,
     /// How many of a thousand frames break the connection they go over.
     pub broken_connection: u32,
+    /// How many of a thousand begin a burst, in which a receiver gets nothing.
+    pub burst: u32,
+    /// The most datagrams a burst takes.
+    pub longest_burst: u32,
+    /// How many of a thousand arrive with some bits changed.
+    pub corruption: u32,
+    /// The longest datagram that gets through, if not all do.
+    pub mtu: Option<usize>,
 }
 
 impl LanFaults {
@@ -31,6 +39,10 @@ impl LanFaults {
             duplication: 0,
             replay: 0,
             broken_connection: 0,
+            burst: 0,
+            longest_burst: 0,
+            corruption: 0,
+            mtu: None,
         }
     }
 
@@ -47,15 +59,34 @@ impl LanFaults {
         }
     }
 
-    /// Faults drawn for one run: each kind is on or off, at a rate of its own.
+    /// Faults drawn for one run: each kind is on or off, at a rate of its own, up to two fifths of all datagrams lost,
+    /// half of them doubled and half a second of delay.
+    pub fn harsh(dice: &mut Dice) -> Self {
+        let most_loss = *dice.pick(&[20, 100, 200, 400]).unwrap_or(&100);
+        let loss = rate(dice, 700, most_loss);
+        let (burst, longest_burst) = (rate(dice, 250, 5), rate(dice, 1_000, 50));
+        let (duplication, replay) = (rate(dice, 400, 500), rate(dice, 500, 20));
+        let (corruption, broken_connection) = (rate(dice, 300, 20), rate(dice, 300, 50));
+        let most_delay = *dice.pick(&[1, 5, 20, 50, 100, 200, 500]).unwrap_or(&5);
+        let mtu = dice.chance(70).then(|| usize::try_from(dice.between(600, 1_150)).unwrap_or(600));
+        let most_delay = Duration::from_millis(most_delay);
+        Self {
+            most_delay,
+            loss,
+            duplication,
+            replay,
+            broken_connection,
+            burst,
+            longest_burst,
+            corruption,
+            mtu,
+            ..Self::none()
+        }
+    }
+
+    /// Faults drawn for one run of the small world, up to those of [`LanFaults::worst`].
     pub fn drawn(dice: &mut Dice) -> Self {
-        let mut rate = |on_per_mille: u32, most: u64| {
-            if dice.chance(on_per_mille) {
-                u32::try_from(dice.between(1, most)).unwrap_or_default()
-            } else {
-                0
-            }
-        };
+        let mut rate = |on_per_mille: u32, most: u64| rate(dice, on_per_mille, most);
         let worst = Self::worst();
         let (loss, duplication) = (rate(750, worst.loss.into()), rate(500, worst.duplication.into()));
         let (replay, broken_connection) =
@@ -71,10 +102,22 @@ impl LanFaults {
         }
     }
 
+    /// Whether most datagrams arrive soon: none of these faults is beyond [`LanFaults::worst`].
+    pub fn is_fair(&self) -> bool {
+        let worst = Self::worst();
+        let slow = self.most_delay > worst.most_delay;
+        self.loss <= worst.loss && self.burst == 0 && self.mtu.is_none() && !slow
+    }
+
     /// How long one datagram takes.
     pub fn delay(&self, dice: &mut Dice) -> Duration {
         dice.duration(self.least_delay, self.most_delay)
     }
+}
+
+/// A rate that is on so many times in a thousand, and then up to `most`.
+fn rate(dice: &mut Dice, on_per_mille: u32, most: u64) -> u32 {
+    if dice.chance(on_per_mille) { u32::try_from(dice.between(1, most)).unwrap_or_default() } else { 0 }
 }
 
 /// How the manager's store behaves.

@@ -12,6 +12,7 @@ use protocol::{Commit, Input, Instant, Machine, Record, Rejected, SenderId, Subg
 use crate::cast::{Player, Receiver};
 use crate::process::Doom;
 use crate::store::SimStore;
+use crate::world::Happening;
 
 /// A node of the world. In most scenarios number 0 is set up as the manager.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,10 +61,19 @@ pub(crate) struct Node {
     /// Whether its operator wants it in the group.
     pub(crate) wanted: bool,
     pub(crate) evicted: bool,
+    /// When its machine's next timer is due.
     pub(crate) wakes_at: Option<Instant>,
+    /// The earliest wake-up in the queue; it may come before the timer is due.
+    pub(crate) woken_at: Option<Instant>,
+    /// The path its member held when the oracle was last told of it.
+    pub(crate) watched: Vec<(keytree::NodeId, keytree::Version, [u8; 32])>,
     /// Until then nothing that is multicast on the control address reaches it.
     pub(crate) deaf_until: Instant,
     pub(crate) doom: Option<Doom>,
+    /// What waits for a process that is stopped.
+    pub(crate) backlog: Option<Vec<Happening>>,
+    /// How far what it multicasts to its subgroup goes.
+    pub(crate) ttl: u8,
     pub(crate) sealer: Sealer,
     pub(crate) receiver: Box<dyn Receiver>,
     pub(crate) ring: Option<KeyRing>,
@@ -77,6 +87,11 @@ impl Node {
     /// Its member, if it runs one.
     pub(crate) fn member(&self) -> Option<&Member> {
         self.process.player().and_then(Player::member)
+    }
+
+    /// Whether its application runs and may have something to send.
+    pub(crate) fn sends(&self) -> bool {
+        self.ring.is_some() && self.backlog.is_none()
     }
 
     /// Its manager, if it runs one.

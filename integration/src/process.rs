@@ -8,11 +8,11 @@ use data::Sealer;
 use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
 use member::{Discovery, Member, MemberConfig};
 use protocol::discovery::Mandate;
-use protocol::{CloseReason, Record, Revocation};
+use protocol::{CloseReason, Commit, Record, Revocation};
 
 use crate::dice::Dice;
-use crate::lan;
-use crate::node::{NodeId, Process};
+use crate::network;
+use crate::node::{Node, NodeId, Process};
 use crate::scenario::Churn;
 use crate::signatures::{FakeSigner, mandate_signature};
 use crate::store::Image;
@@ -22,6 +22,9 @@ use crate::world::{Happening, World};
 /// Members that must know of an eviction, for it to hold over a manager that has forgotten it: on a LAN that loses a
 /// tenth, the answers of fewer may all be lost.
 const WITNESSES: usize = 3;
+
+/// The shortest time a killed node is down.
+pub(crate) const MIN_DOWN: Duration = Duration::from_millis(200);
 
 /// What a killed node finds when it is started again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +46,10 @@ pub(crate) struct Doom {
     pub(crate) fuse: u64,
     /// How long it stays dead.
     pub(crate) down: Duration,
-    /// What it finds then.
-    pub(crate) back: Back,
+    /// What it finds then; `None` for one that does not come back.
+    pub(crate) back: Option<Back>,
+    /// Whether it dies once more, soon after it came back.
+    pub(crate) again: bool,
 }
 
 /// The sending half of a data plane; each start of a process has one of its own.
@@ -72,6 +77,9 @@ impl World {
         let store = &self.nodes[id.0].store;
         let journal = Journal { last: store.newest() };
         let remembered = remembered(store.disk(), back == Back::Older);
+        if let Some((subgroup, _)) = remembered.as_ref().and_then(Remembered::place) {
+            self.oracle.on_remembered(id, subgroup);
+        }
         let config = ParticipantConfig { part: self.part(id), member: self.member_config(id) };
         let eligible = self.eligible(id);
         let rng = Box::new(rng);
@@ -91,11 +99,12 @@ impl World {
         self.settle(id);
     }
 
-    fn part(&self, id: NodeId) -> Part {
-        match (self.scenario.elects, id) {
+    pub(crate) fn part(&self, id: NodeId) -> Part {
+        match (self.scenario.elects, id.0 < self.scenario.lans) {
             (true, _) => Part::Auto,
-            (false, NodeId::MANAGER) => Part::Manager,
-            (false, _) => Part::Member,
+            (false, true) => Part::Manager,
+            (false, false) if self.scenario.eligible > 1 => Part::Auto,
+            (false, false) => Part::Member,
         }
     }
 
@@ -108,7 +117,7 @@ impl World {
             identity: node.identity.clone(),
         });
         // Where nodes find each other, nothing else is configured.
-        let named = discovery.is_none().then(|| lan::registrar(NodeId::MANAGER));
+        let named = discovery.is_none().then(|| network::registrar(NodeId::MANAGER));
         MemberConfig {
             group: self.setup.group,
             registrars: named.into_iter().collect(),
@@ -132,9 +141,9 @@ impl World {
             address: node.address,
             registrars: vec![node.registrar],
             multicast: None,
-            control_port: lan::CONTROL_PORT,
-            data_port: lan::DATA_PORT,
-            ttl: 1,
+            control_port: network::CONTROL_PORT,
+            data_port: network::DATA_PORT,
+            ttl: self.scenario.ttl,
             packet_size: self.scenario.packet_size,
             timing: self.scenario.timing,
             access: AccessList::default(),
@@ -161,14 +170,23 @@ impl World {
         }
         let node = &mut self.nodes[id.0];
         node.process = Process::Down;
+        node.backlog = None;
         node.listening = None;
-        node.wakes_at = None;
+        (node.wakes_at, node.woken_at) = (None, None);
+        node.watched.clear();
         node.doom = None;
         node.ring = None;
         node.unsent.clear();
+        let failed = node.store.has_failed();
         node.store.kill();
         let durable = node.store.disk().held();
-        self.oracle.on_killed(id, durable, durable);
+        // Since a store failed, what was recorded was told all the same.
+        let told = if failed { Commit(u64::MAX) } else { durable };
+        self.oracle.on_killed(id, told, durable);
+        if failed {
+            // What was told since then is only in the memory of members.
+            self.forgive_what_few_know(id);
+        }
     }
 
     /// Kills a node where it stands (`kill -9`); it stays down.
@@ -202,7 +220,7 @@ impl World {
         let held = store.disk().held();
         self.oracle.on_killed(id, durable, held);
         if held < durable {
-            self.forgive_what_few_know();
+            self.forgive_what_few_know(id);
         }
         let back = if as_said { back } else { Back::Whole };
         self.log.starts.push((self.now, id, back));
@@ -210,13 +228,17 @@ impl World {
         as_said
     }
 
-    /// An eviction holds over a store that has forgotten it if members show it; they can if enough of them heard of it.
-    fn forgive_what_few_know(&mut self) {
+    /// An eviction holds over a store that has forgotten it if members show it: those that the manager will ask, who are
+    /// in the subgroup its store still speaks of, if enough of them heard of it.
+    fn forgive_what_few_know(&mut self, manager: NodeId) {
+        let remembered = remembered(self.nodes[manager.0].store.disk(), false);
+        let asks = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
+        let asked = |node: &&Node| node.ring.as_ref().map(|ring| ring.subgroup) == asks;
         for identity in self.oracle.revoked() {
             let hash = Revocation::identity_hash(&identity);
-            let members = self.ids().filter_map(|id| self.nodes[id.0].member());
             let knows = |member: &Member| member.revocations().any(|known| known.identity == hash);
-            if members.filter(|member| knows(member)).count() < WITNESSES {
+            let witnesses = self.nodes.iter().filter(asked).filter(|node| node.member().is_some_and(knows));
+            if witnesses.count() < WITNESSES {
                 self.oracle.forgive(&identity);
             }
         }
@@ -244,10 +266,27 @@ impl World {
             doom.fuse -= 1;
             return false;
         }
-        let Doom { down, back, .. } = *doom;
+        let Doom { down, back, again, .. } = *doom;
         self.kill(id);
-        self.queue.push(self.now + down, Happening::Back { node: id, back });
+        match back {
+            Some(back) => self.queue.push(self.now + down, Happening::Back { node: id, back, again }),
+            None => self.nodes[id.0].wanted = false,
+        }
         true
+    }
+
+    /// A node that was killed comes back.
+    pub(crate) fn on_back(&mut self, id: NodeId, back: Back, again: bool) {
+        if self.nodes[id.0].process.is_up() {
+            return;
+        }
+        // Who is put back to an older state and hears nobody who knows better cannot know it either.
+        let heard = back == Back::Whole || back == Back::Empty || self.network.is_fair();
+        self.start_again(id, if heard { back } else { Back::Whole });
+        if again {
+            let (fuse, down) = (self.dice.below(40), self.dice.duration(MIN_DOWN, MIN_DOWN * 10));
+            self.doom(id, Doom { fuse, down, back: Some(Back::Whole), again: false });
+        }
     }
 }
 

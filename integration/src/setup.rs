@@ -13,22 +13,25 @@ use protocol::{GroupId, Instant};
 use crate::cast::Cast;
 use crate::connections::Connections;
 use crate::dice::Dice;
-use crate::lan::{self, Lan};
+use crate::network::{self, Network};
 use crate::node::{Node, NodeId, Process};
 use crate::oracle::{Oracle, Setting};
 use crate::process;
 use crate::queue::Queue;
+use crate::report::Log;
 use crate::scenario::Scenario;
-use crate::signatures::{FakeCertifier, FakeVerifier};
+use crate::signatures::{CountingVerifier, FakeCertifier, FakeVerifier};
 use crate::store::SimStore;
 use crate::trace::Trace;
-use crate::world::{Happening, Log, World};
+use crate::world::{Happening, World};
 
 /// What every node of a run is told.
 pub(crate) struct Setup {
     pub(crate) group: GroupId,
     pub(crate) discovery: SocketAddr,
     pub(crate) verifier: Arc<dyn Verifier>,
+    /// The same, to see how often it was asked.
+    pub(crate) counted: Arc<CountingVerifier>,
     /// Stands for the keys of all certificates.
     pub(crate) authority: Secret<32>,
     pub(crate) certifier: Arc<dyn Certifier>,
@@ -46,6 +49,8 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
         Some(key) => Arc::new(FakeVerifier::new(key.clone())),
         None => Arc::new(Ed25519Verifier),
     };
+    let counted = Arc::new(CountingVerifier::new(verifier));
+    let verifier: Arc<dyn Verifier> = Arc::clone(&counted) as _;
     let group = GroupId::derive("world", &seed.to_be_bytes());
     let setting = Setting {
         suite: scenario.suite,
@@ -58,10 +63,12 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
     let count = 1 + scenario.members + scenario.reserve;
     let nodes: Vec<Node> =
         (0..count).map(|number| node(seed, &scenario, NodeId(number), &fake, &mut *cast)).collect();
-    let discovery = lan::discovery(group);
+    let lans = (0..count).map(|number| scenario.lans_of(number)).collect();
+    let discovery = network::discovery(group);
     let authority = dice.secret();
     let certifier = Arc::new(FakeCertifier::new(authority.clone(), issued(&nodes)));
     let setup = Setup {
+        counted,
         group,
         discovery,
         verifier,
@@ -75,7 +82,7 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
         now: Instant::ZERO,
         queue: Queue::new(),
         nodes,
-        lan: Lan::new(scenario.lan, Dice::new(seed, "lan", 0)),
+        network: Network::new(scenario.lan, Dice::new(seed, "lan", 0), lans),
         connections: Connections::new(),
         oracle: Oracle::new(setting),
         trace: Trace::new(),
@@ -88,7 +95,7 @@ pub(crate) fn world(seed: u64, scenario: Scenario, mut cast: Box<dyn Cast>) -> W
         scenario,
     };
     if !world.scenario.elects {
-        world.start_process(NodeId::MANAGER);
+        (0..world.scenario.lans).for_each(|number| world.start_process(NodeId(number)));
     }
     world.plan();
     world
@@ -118,20 +125,24 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
         process: Process::Down,
         start: 0,
         identity: format!("n{}.world.example", id.0),
-        roles: Roles { member: true, manager: id.0 < scenario.eligible, maa: false },
+        roles: Roles { member: true, manager: id.0 < scenario.eligible * scenario.lans, maa: false },
         certificate,
         exchange,
         manager_key,
         manager_secret,
-        address: lan::unicast(id),
-        registrar: lan::registrar(id),
+        address: network::unicast(id),
+        registrar: network::registrar(id),
         listening: None,
         store: SimStore::new(scenario.store, Dice::new(seed, "store", number)),
         wanted: false,
         evicted: false,
         wakes_at: None,
+        woken_at: None,
+        watched: Vec::new(),
         deaf_until: Instant::ZERO,
         doom: None,
+        backlog: None,
+        ttl: 1,
         sealer: process::sealer(seed, id, 0),
         receiver: cast.receiver(id),
         ring: None,
@@ -143,7 +154,7 @@ fn node(seed: u64, scenario: &Scenario, id: NodeId, fake: &Option<Secret<32>>, c
 impl World {
     /// The scenario's events.
     fn plan(&mut self) {
-        let first = usize::from(!self.scenario.elects);
+        let first = if self.scenario.elects { 0 } else { self.scenario.lans };
         for number in first..=self.scenario.members {
             let at = self.dice.duration(Duration::ZERO, self.scenario.ramp);
             self.queue.push(Instant::ZERO + at, Happening::Join(NodeId(number)));
@@ -154,7 +165,7 @@ impl World {
         if self.scenario.quiet > Duration::ZERO {
             self.queue.push(Instant::ZERO + self.scenario.duration, Happening::Quiet);
         }
-        if self.scenario.packets_per_second > 0 {
+        if self.scenario.packet_every > Duration::ZERO {
             self.queue.push(Instant::ZERO, Happening::Packet);
         }
     }

@@ -46,7 +46,14 @@ pub(crate) struct SimStore {
     /// Copies somebody made, oldest first.
     copies: Vec<Image>,
     failed: bool,
+    /// It failed once and for all.
+    dead: bool,
+    /// Until then every commit fails.
+    broken_until: Instant,
 }
+
+/// How long after a failed commit the storage thread tries again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl SimStore {
     /// An empty store.
@@ -61,7 +68,19 @@ impl SimStore {
             newest: Commit(0),
             copies: Vec::new(),
             failed: false,
+            dead: false,
+            broken_until: Instant::ZERO,
         }
+    }
+
+    /// Every commit fails until then.
+    pub(crate) fn fail_until(&mut self, until: Instant) {
+        self.broken_until = self.broken_until.max(until);
+    }
+
+    /// Whether it has said that it failed, and not recovered since.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// A record is to be made durable. Returns when the commit that it begins is over, if it begins one.
@@ -78,13 +97,19 @@ impl SimStore {
     /// The commit under way is over: what to report, and when the next one will be.
     pub(crate) fn finish(&mut self, now: Instant) -> (Option<StoreReport>, Option<Instant>) {
         let Some(commit) = self.committing.take() else { return (None, None) };
-        if self.failed {
+        if self.dead {
             return (None, None);
         }
         if self.faults.fails_after.is_some_and(|after| now >= Instant::ZERO + after) {
-            self.failed = true;
+            (self.failed, self.dead) = (true, true);
             return (Some(StoreReport::Failed), None);
         }
+        if now < self.broken_until {
+            self.committing = Some(self.waiting.last().map_or(commit, |record| record.commit));
+            let told = std::mem::replace(&mut self.failed, true);
+            return ((!told).then_some(StoreReport::Failed), Some(now + RETRY));
+        }
+        self.failed = false;
         self.write(commit);
         (Some(StoreReport::Stored(commit)), self.begin(now))
     }
@@ -93,12 +118,14 @@ impl SimStore {
     pub(crate) fn kill(&mut self) {
         if let Some(commit) = self.committing.take()
             && !self.failed
+            && !self.dead
             && self.dice.chance(500)
         {
             self.write(commit);
         }
         self.waiting.clear();
         self.snapshot = None;
+        self.failed = self.dead;
     }
 
     /// The number of the newest record that was ever durable, as far as anything on the host still says so.
@@ -165,7 +192,7 @@ impl SimStore {
     }
 
     fn begin(&mut self, now: Instant) -> Option<Instant> {
-        if self.failed || self.committing.is_some() {
+        if self.dead || self.committing.is_some() {
             return None;
         }
         self.committing = Some(self.waiting.last()?.commit);

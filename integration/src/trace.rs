@@ -29,6 +29,10 @@ pub enum Kind {
     Delivered,
     /// The scenario acted: which action.
     Churn,
+    /// The network was cut or healed: whether it was cut, whether one way.
+    Cut,
+    /// A process was stopped or goes on: whether it was stopped, what waited for it.
+    Paused,
 }
 
 /// One event.
@@ -62,13 +66,19 @@ pub struct Trace {
     lines: std::collections::VecDeque<Line>,
     hash: u64,
     count: u64,
+    told: Option<fn(&Line)>,
 }
 
 impl Trace {
     /// Nothing happened yet.
     pub const fn new() -> Self {
         // The offset basis of FNV-1a.
-        Self { lines: std::collections::VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0 }
+        Self { lines: std::collections::VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0, told: None }
+    }
+
+    /// Hands every line from now on to `tell` as well, for whoever wants the whole run and not its end.
+    pub const fn tell(&mut self, tell: fn(&Line)) {
+        self.told = Some(tell);
     }
 
     /// Adds an event.
@@ -78,6 +88,9 @@ impl Trace {
             self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
         }
         self.count += 1;
+        if let Some(tell) = self.told {
+            tell(&line);
+        }
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }

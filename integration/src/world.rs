@@ -8,17 +8,19 @@ use gsm::{Gsm, RequestError};
 use member::Member;
 use protocol::{CloseReason, Instant, Peer, StateId, Timing};
 
-use crate::cast::{Cast, Delivered, Honest, Player};
+use crate::cast::{Cast, Honest, Player};
 use crate::connections::{Connections, End};
 use crate::dice::Dice;
 use crate::faults::LanFaults;
-use crate::lan::Lan;
+use crate::network::Network;
 use crate::node::{Node, NodeId};
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::{Oracle, Property, Violation};
 use crate::process::Back;
 use crate::queue::Queue;
+use crate::report::{Failure, Log, Report};
 use crate::scenario::{Churn, Scenario};
 use crate::trace::{Kind, Line, Trace};
+use crate::trouble::Cutting;
 
 /// By which socket a datagram goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,30 +31,32 @@ pub(crate) enum Socket {
     Data,
 }
 
+/// A datagram on its way, the same for all who receive it.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) socket: Socket,
+    pub(crate) source: NodeId,
+    pub(crate) from: SocketAddr,
+    pub(crate) ttl: u8,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What happens at one end of a connection.
+pub(crate) enum Streamed {
+    Accepted(Peer),
+    Opened(Peer),
+    Frame(Vec<u8>),
+    Closed(CloseReason),
+}
+
 /// Something that is still to happen.
 pub(crate) enum Happening {
     Datagram {
         node: NodeId,
-        socket: Socket,
-        from: SocketAddr,
-        bytes: Rc<[u8]>,
+        packet: Rc<Packet>,
     },
-    Accepted {
-        end: End,
-        peer: Peer,
-    },
-    Opened {
-        end: End,
-        peer: Peer,
-    },
-    Frame {
-        end: End,
-        bytes: Vec<u8>,
-    },
-    Closed {
-        end: End,
-        why: CloseReason,
-    },
+    /// Something about a connection. These are rare and large, so they are kept out of the queue's entries.
+    Stream(End, Box<Streamed>),
     Wake(NodeId),
     Committed {
         node: NodeId,
@@ -62,6 +66,14 @@ pub(crate) enum Happening {
     Back {
         node: NodeId,
         back: Back,
+        again: bool,
+    },
+    /// A cut begins or ends.
+    Cutting(Box<Cutting>),
+    /// A process that was stopped goes on.
+    Resume {
+        node: NodeId,
+        start: u32,
     },
     Join(NodeId),
     Churn(Churn),
@@ -71,29 +83,6 @@ pub(crate) enum Happening {
     Packet,
     /// A payload that waited for a key may go now.
     Unsent(NodeId),
-}
-
-/// Somebody notes what happens beside the oracle: what a test wants to measure.
-#[derive(Clone, Debug, Default)]
-pub struct Log {
-    /// When each alarm left the manager.
-    pub alarms: Vec<Instant>,
-    /// The manager's events.
-    pub manager: Vec<(Instant, gsm::GsmEvent)>,
-    /// The members' events, key rings apart.
-    pub members: Vec<(Instant, NodeId, member::MemberEvent)>,
-    /// Every delivery.
-    pub delivered: Vec<(Instant, NodeId, Delivered)>,
-    /// Every packet sent.
-    pub sent: Vec<(Instant, NodeId, data::Sealed)>,
-    /// Which mode each node was in from when on.
-    pub modes: Vec<(Instant, NodeId, gsm::Mode)>,
-    /// Kills.
-    pub kills: Vec<(Instant, NodeId)>,
-    /// What was found at each start after a kill.
-    pub starts: Vec<(Instant, NodeId, Back)>,
-    /// Inputs that were not taken, by reason.
-    pub rejected: std::collections::BTreeMap<protocol::Rejected, u64>,
 }
 
 /// How long after a cut, without faults, everybody must hold it.
@@ -114,7 +103,7 @@ pub struct World {
     pub(crate) now: Instant,
     pub(crate) queue: Queue<Happening>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) lan: Lan,
+    pub(crate) network: Network,
     pub(crate) connections: Connections,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
@@ -125,60 +114,6 @@ pub struct World {
     pub(crate) log: Log,
     pub(crate) payloads: u64,
     pub(crate) events: u64,
-}
-
-/// The run went wrong.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Of which seed.
-    pub seed: u64,
-    /// What was violated.
-    pub violations: Vec<Violation>,
-    /// The last lines of the trace.
-    pub trace: Vec<Line>,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {}", self.seed)?;
-        self.trace.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        self.violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))?;
-        write!(f, "seed {}", self.seed)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// What a run without a violation amounted to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Report {
-    /// Of which seed.
-    pub seed: u64,
-    /// A hash over the trace.
-    pub trace: u64,
-    /// Events in it.
-    pub events: u64,
-    /// Key updates.
-    pub states: usize,
-    /// Times a killed manager came back.
-    pub restarts: usize,
-    /// Registrations.
-    pub registrations: usize,
-    /// Application packets sent.
-    pub sent: usize,
-    /// Deliveries at all nodes together.
-    pub delivered: usize,
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, trace, events, states, restarts, registrations, sent, delivered } = self;
-        write!(f, "seed {seed:<6} trace {trace:016x} events {events:>7} states {states:>4} ")?;
-        write!(
-            f,
-            "restarts {restarts:>2} registrations {registrations:>3} sent {sent:>5} delivered {delivered:>6}"
-        )
-    }
 }
 
 impl World {
@@ -196,6 +131,9 @@ impl World {
     pub fn run(mut self) -> Result<Report, Box<Failure>> {
         let end = Instant::ZERO + self.scenario.duration + self.scenario.quiet;
         while self.oracle.violations().is_empty() && self.step(end) {}
+        if !self.oracle.violations().is_empty() {
+            return self.verdict();
+        }
         self.now = end;
         self.let_all_come_back();
         if self.scenario.quiet > Duration::ZERO {
@@ -254,15 +192,41 @@ impl World {
     /// Judges what can only be judged at the end: whether all wanted members are where the manager is, and every
     /// coalition that was not looked at on the way.
     pub fn judge(&mut self) {
-        let managing = self.managing();
-        let wanted = managing.and_then(|id| self.nodes[id.0].gsm()?.current_key()).map(|(state, _)| state);
-        let live: Vec<_> = self.ids().filter(|id| self.nodes[id.0].wanted && Some(*id) != managing).collect();
-        for id in live {
+        self.judge_managers();
+        let managers = self.managers();
+        let live = self.ids().filter(|id| self.nodes[id.0].wanted && !managers.contains(id));
+        for id in live.collect::<Vec<_>>() {
             let node = &self.nodes[id.0];
             let held = node.member().and_then(Member::held);
-            self.oracle.on_rest(self.now, &node.identity, held, wanted);
+            let heard =
+                managers.iter().filter(|manager| self.network.reaches(**manager, id, self.scenario.ttl));
+            let wanted = heard.filter_map(|manager| self.nodes[manager.0].gsm()?.current_key());
+            let wanted: Vec<_> = wanted.map(|(state, _)| state).collect();
+            self.oracle.on_rest(self.now, &node.identity, held, &wanted);
         }
         self.oracle.finish(self.now);
+    }
+
+    /// Managers that hear each other are one too many, and where a node runs that may manage, one is there.
+    fn judge_managers(&mut self) {
+        let managers = self.managers();
+        let (ttl, finds) = (self.scenario.ttl, self.scenario.discovery);
+        for (place, one) in managers.iter().enumerate() {
+            let other = managers[place + 1..].iter().find(|other| self.network.reaches(*one, **other, ttl));
+            if let Some(other) = other.filter(|_| finds) {
+                let what = format!("{one:?} and {other:?} both manage and hear each other");
+                self.oracle.on_wrong(self.now, Property::Liveness, what);
+            }
+        }
+        let might = |id: &NodeId| {
+            let node = &self.nodes[id.0];
+            node.wanted && node.roles.manager && node.process.is_up() && self.part(*id) != gsm::Part::Member
+        };
+        let alone = |id: &NodeId| !managers.iter().any(|manager| self.network.reaches(*manager, *id, ttl));
+        if let Some(id) = self.ids().filter(might).find(alone) {
+            let what = format!("{id:?} may manage, and nobody does in its LAN");
+            self.oracle.on_wrong(self.now, Property::Liveness, what);
+        }
     }
 
     fn verdict(self) -> Result<Report, Box<Failure>> {
@@ -279,6 +243,7 @@ impl World {
             registrations: self.oracle.rolls().map(|(_, roll)| roll.registrations().count()).sum(),
             sent,
             delivered,
+            most: self.oracle.most_spent(),
         })
     }
 
@@ -295,6 +260,20 @@ impl World {
     /// The node that manages the group now; the first of several.
     pub fn managing(&self) -> Option<NodeId> {
         self.ids().find(|id| self.nodes[id.0].gsm().is_some())
+    }
+
+    /// All nodes that manage now.
+    pub fn managers(&self) -> Vec<NodeId> {
+        self.ids().filter(|id| self.nodes[id.0].gsm().is_some()).collect()
+    }
+
+    /// The manager in whose list an identity is, or else the first that manages.
+    fn manager_of(&self, identity: &str) -> Option<NodeId> {
+        let lists = |id: &NodeId| {
+            let gsm = self.nodes[id.0].gsm();
+            gsm.is_some_and(|gsm| gsm.members().any(|listed| listed.identity == identity))
+        };
+        self.ids().find(lists).or_else(|| self.managing())
     }
 
     /// The manager's machine.
@@ -334,6 +313,11 @@ impl World {
     /// The trace.
     pub const fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Hands every line of the trace from now on to `tell` as well.
+    pub const fn trace_to(&mut self, tell: fn(&Line)) {
+        self.trace.tell(tell);
     }
 
     /// The oracle.
@@ -387,7 +371,8 @@ impl World {
         self.note(node, Kind::Churn, Churn::Evict as u64, 0);
         let identity = self.nodes[node.0].identity.clone();
         let now = self.now;
-        let done = self.with_gsm(|gsm| gsm.evict(now, &identity));
+        let manager = self.manager_of(&identity).expect("invariant: a node manages");
+        let done = self.with_gsm(manager, |gsm| gsm.evict(now, &identity));
         if done.is_ok() {
             self.nodes[node.0].wanted = false;
             self.nodes[node.0].evicted = true;
@@ -410,16 +395,30 @@ impl World {
     }
 
     /// The manager cuts what waits, or a new root.
+    ///
+    /// # Panics
+    /// If no node manages now.
     pub fn rekey(&mut self) {
-        self.note(NodeId::MANAGER, Kind::Churn, Churn::Rekey as u64, 0);
+        self.rekey_by(self.managing().expect("invariant: a node manages"));
+    }
+
+    pub(crate) fn rekey_by(&mut self, manager: NodeId) {
+        self.note(manager, Kind::Churn, Churn::Rekey as u64, 0);
         let now = self.now;
-        self.with_gsm(|gsm| gsm.rekey(now));
+        self.with_gsm(manager, |gsm| gsm.rekey(now));
     }
 
     /// The manager's rekey interval is set; one out of range changes nothing.
+    ///
+    /// # Panics
+    /// If no node manages now.
     pub fn set_rekey_interval(&mut self, interval: Duration) -> Result<(), RequestError> {
+        self.set_interval_by(self.managing().expect("invariant: a node manages"), interval)
+    }
+
+    pub(crate) fn set_interval_by(&mut self, manager: NodeId, to: Duration) -> Result<(), RequestError> {
         let now = self.now;
-        self.with_gsm(|gsm| gsm.set_rekey_interval(now, interval))
+        self.with_gsm(manager, |gsm| gsm.set_rekey_interval(now, to))
     }
 
     /// A node's application sends a payload of its own; without a key it waits.
@@ -432,7 +431,7 @@ impl World {
 
     /// The LAN's faults from now on.
     pub const fn set_faults(&mut self, faults: LanFaults) {
-        self.lan.faults = faults;
+        self.network.faults = faults;
     }
 
     /// The group's times.
@@ -440,8 +439,7 @@ impl World {
         &self.scenario.timing
     }
 
-    fn with_gsm<T>(&mut self, act: impl FnOnce(&mut Gsm) -> T) -> T {
-        let id = self.managing().expect("invariant: a node manages");
+    fn with_gsm<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Gsm) -> T) -> T {
         let gsm = self.nodes[id.0].process.player_mut().and_then(Player::gsm_mut);
         let result = act(gsm.expect("invariant: it manages"));
         self.settle(id);

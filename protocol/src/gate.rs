@@ -12,7 +12,7 @@ use crypto::{Label, PublicKey, Secret, Verifier, hash};
 use keytree::Epoch;
 
 use crate::Instant;
-use crate::alarm::Alarm;
+use crate::alarm::{self, Alarm};
 use crate::budget::Budget;
 use crate::comeback::{Farewell, Question, decode_revocations};
 use crate::envelope::{DatagramKind, Envelope, Verified};
@@ -144,13 +144,16 @@ impl Gate {
         datagram: &[u8],
     ) -> Result<Verified<Alarm>, Rejected> {
         self.expect(DatagramKind::Alarm, datagram)?;
-        let (claimed, ..) = Alarm::decode(datagram)?;
-        let window = self.window(claimed.state)?;
-        if self.newest_alarm.is_some_and(|newest| (claimed.state, claimed.counter) <= newest) {
+        let (alarm, content, signature) = Alarm::decode(datagram)?;
+        let window = self.window(alarm.state)?;
+        if self.newest_alarm.is_some_and(|newest| (alarm.state, alarm.counter) <= newest) {
             return Err(Rejected::Stale);
         }
         self.spend(now, from)?;
-        let alarm = self.signed_alarm(datagram)?;
+        if !alarm::is_genuine(&self.domain, &self.manager, &*self.verifier, content, &signature) {
+            return Err(Rejected::NotAuthentic);
+        }
+        let alarm = Verified::new(alarm);
         self.follow(window, alarm.state);
         self.source = Some(from);
         self.newest_alarm = Some((alarm.state, alarm.counter));

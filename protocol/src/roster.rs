@@ -3,6 +3,7 @@
 use crypto::{Label, PublicKey, Signature, Signer, Suite, Verifier, hash};
 
 use crate::codec::{Malformed, Reader, Writer};
+use crate::envelope::Envelope;
 use crate::ids::{GroupId, RosterVersion, SenderId};
 use crate::keys::Domain;
 use crate::limits::MAX_ROSTER;
@@ -214,7 +215,12 @@ pub fn policy_digest<'a>(
 
 /// Begins a message to be signed: the label keeps signatures of one kind from being taken for another.
 pub(crate) fn signed(label: Label, domain: &Domain) -> Writer {
-    let mut writer = Writer::new();
+    signed_with_room(label, domain, 0)
+}
+
+/// The same with room for `more` bytes.
+pub(crate) fn signed_with_room(label: Label, domain: &Domain, more: usize) -> Writer {
+    let mut writer = Writer::with_capacity(label.as_str().len() + Envelope::LEN + more);
     writer.text(label.as_str()).u16(domain.suite.code()).group(domain.group).subgroup(domain.subgroup);
     writer
 }

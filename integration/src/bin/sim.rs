@@ -1,7 +1,7 @@
 //! Runs the world for many seeds: `sim --seeds 1000 --from 0`. The last line says how many passed and failed.
 //!
 //! Each seed draws its faults, up to a limit for each kind; with `--worst` every run has the LAN's at that limit. With
-//! `--election` each seed is twenty nodes that elect a manager.
+//! `--election` each seed is twenty nodes that elect a manager. `--trace` prints every event of one seed, a line each.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,22 +19,33 @@ enum Kind {
     Election,
 }
 
+/// What the command line asks for.
+#[derive(Clone, Copy)]
+struct Order {
+    kind: Kind,
+    from: u64,
+    seeds: u64,
+    trace: bool,
+}
+
 fn main() -> ExitCode {
-    let Some((kind, from, seeds)) = arguments(std::env::args().skip(1)) else {
-        eprintln!("usage: sim [--seeds N] [--from S] [--worst | --election]");
+    let Some(order) = arguments(std::env::args().skip(1)) else {
+        eprintln!("usage: sim [--seeds N] [--from S] [--worst | --election] [--trace]");
         return ExitCode::from(2);
     };
-    let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
-    let end = from.saturating_add(seeds);
+    let (next, failed) = (AtomicU64::new(order.from), AtomicU64::new(0));
+    let end = order.from.saturating_add(order.seeds);
+    // The lines of two runs would mix.
+    let threads = if order.trace { 1 } else { THREADS };
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
                         break;
                     }
-                    match run(kind, seed) {
+                    match run(order, seed) {
                         Ok(report) => println!("{report}"),
                         Err(failure) => {
                             failed.fetch_add(1, Ordering::Relaxed);
@@ -46,34 +57,43 @@ fn main() -> ExitCode {
         }
     });
     let failed = failed.into_inner();
-    println!("{} passed, {failed} failed", seeds - failed);
+    println!("{} passed, {failed} failed", order.seeds - failed);
     ExitCode::from(u8::from(failed > 0))
 }
 
 /// The line of one seed, or what went wrong.
-fn run(kind: Kind, seed: u64) -> Result<String, String> {
-    let done = match kind {
-        Kind::Drawn => World::new(seed, Scenario::drawn(seed)).run().map(|report| report.to_string()),
-        Kind::Worst => {
-            let scenario = Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) };
-            World::new(seed, scenario).run().map(|report| report.to_string())
-        }
-        Kind::Election => World::elect(seed).map(|report| report.to_string()),
+fn run(order: Order, seed: u64) -> Result<String, String> {
+    let scenario = match order.kind {
+        Kind::Drawn => Scenario::drawn(seed),
+        Kind::Worst => Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) },
+        Kind::Election => Scenario::election(seed),
+    };
+    if order.trace {
+        println!("seed {seed} {scenario:?}");
+    }
+    let mut world = World::new(seed, scenario);
+    if order.trace {
+        world.trace_to(|line| println!("{line}"));
+    }
+    let done = match order.kind {
+        Kind::Drawn | Kind::Worst => world.run().map(|report| report.to_string()),
+        Kind::Election => world.run_election().map(|report| report.to_string()),
     };
     done.map_err(|failure| failure.to_string())
 }
 
 /// What to run, first seed and number of seeds.
-fn arguments(mut args: impl Iterator<Item = String>) -> Option<(Kind, u64, u64)> {
-    let (mut kind, mut from, mut seeds) = (Kind::Drawn, 0, 100);
+fn arguments(mut args: impl Iterator<Item = String>) -> Option<Order> {
+    let mut order = Order { kind: Kind::Drawn, from: 0, seeds: 100, trace: false };
     while let Some(name) = args.next() {
         match name.as_str() {
-            "--worst" if kind == Kind::Drawn => kind = Kind::Worst,
-            "--election" if kind == Kind::Drawn => kind = Kind::Election,
-            "--from" => from = args.next()?.parse().ok()?,
-            "--seeds" => seeds = args.next()?.parse().ok()?,
+            "--worst" if order.kind == Kind::Drawn => order.kind = Kind::Worst,
+            "--election" if order.kind == Kind::Drawn => order.kind = Kind::Election,
+            "--from" => order.from = args.next()?.parse().ok()?,
+            "--seeds" => order.seeds = args.next()?.parse().ok()?,
+            "--trace" => order.trace = true,
             _ => return None,
         }
     }
-    Some((kind, from, seeds))
+    Some(order)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gsm::{Departure, GsmEvent};
-use protocol::{Commit, SenderId, StateId};
+use protocol::{Commit, Revocation, SenderId, StateId};
 
 use super::roll::Roll;
 use crate::node::NodeId;
@@ -11,19 +11,40 @@ use crate::node::NodeId;
 /// What managers told of members, and members of themselves.
 #[derive(Debug)]
 pub(crate) struct Acknowledged {
-    /// Who was put out for good, and which states had been cut by then: an eviction may overtake a cut that waits.
-    revoked: BTreeMap<String, BTreeSet<StateId>>,
+    revoked: BTreeMap<String, PutOut>,
+    /// What each node has recorded of evictions by others.
+    learned: BTreeSet<(NodeId, [u8; 32])>,
     /// The registration that each node holds to be its own, and in which start of its process.
     admitted: BTreeMap<NodeId, (u32, SenderId)>,
 }
 
+/// Somebody was put out for good.
+#[derive(Debug, Default)]
+struct PutOut {
+    /// By these.
+    by: BTreeSet<NodeId>,
+    /// Which states had been cut by then: an eviction may overtake a cut that waits.
+    cut: BTreeSet<StateId>,
+}
+
 impl Acknowledged {
     pub(crate) const fn new() -> Self {
-        Self { revoked: BTreeMap::new(), admitted: BTreeMap::new() }
+        Self { revoked: BTreeMap::new(), learned: BTreeSet::new(), admitted: BTreeMap::new() }
+    }
+
+    /// A node records that somebody was put out by another one.
+    pub(crate) fn learns(&mut self, node: NodeId, identity: [u8; 32]) {
+        self.learned.insert((node, identity));
     }
 
     /// A manager tells of something; everything up to `durable` is on its disk.
-    pub(crate) fn on_told(&mut self, roll: &Roll, event: &GsmEvent, durable: Commit) -> Result<(), String> {
+    pub(crate) fn on_told(
+        &mut self,
+        roll: &Roll,
+        node: NodeId,
+        event: &GsmEvent,
+        durable: Commit,
+    ) -> Result<(), String> {
         let (what, record) = match event {
             GsmEvent::Admitted { identity, sender, .. } => {
                 (format!("{identity} is in as {sender}"), roll.joined(*sender))
@@ -32,8 +53,9 @@ impl Acknowledged {
                 let mut record = roll.departed(*sender);
                 if *why == Departure::Evicted {
                     record = roll.evicted(*sender);
-                    let cut = roll.states().map(|(state, _)| state).collect();
-                    self.revoked.insert(identity.clone(), cut);
+                    let out = self.revoked.entry(identity.clone()).or_default();
+                    out.by.insert(node);
+                    out.cut.extend(roll.states().map(|(state, _)| state));
                 }
                 (format!("{identity} is out as {sender}"), record)
             }
@@ -71,11 +93,17 @@ impl Acknowledged {
         self.revoked.keys()
     }
 
-    /// A state was cut: nobody is in it who was put out before.
-    pub(crate) fn check_revoked(&self, roll: &Roll, state: StateId) -> Result<(), String> {
+    /// A state was cut by `node`: nobody is in it who was put out before by it, or by another one that it heard of.
+    pub(crate) fn check_revoked(&self, roll: &Roll, node: NodeId, state: StateId) -> Result<(), String> {
         let mut names =
             roll.members(state).into_iter().flatten().filter_map(|sender| roll.registered(*sender));
-        let revoked = |identity: &String| self.revoked.get(identity).is_some_and(|cut| !cut.contains(&state));
+        let knows = |identity: &String, out: &PutOut| {
+            out.by.contains(&node) || self.learned.contains(&(node, Revocation::identity_hash(identity)))
+        };
+        let revoked = |identity: &String| {
+            let out = self.revoked.get(identity);
+            out.is_some_and(|out| knows(identity, out) && !out.cut.contains(&state))
+        };
         match names.find(|registered| revoked(&registered.identity)) {
             Some(registered) => Err(format!("{} was evicted and is in at {state}", registered.identity)),
             None => Ok(()),

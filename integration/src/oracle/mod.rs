@@ -7,6 +7,7 @@
 //!   after a restart above all; no state is cut twice.
 //! - **Revocation**: who was evicted is in no later state, even if the manager's store is put back to an older one.
 //! - **Registration**: nobody registers again because its manager came back.
+//! - **Bounds**: no node sends, checks or puts out more than it may, whatever comes in.
 //! - **Secrecy**: what ex-members, joiners and coalitions of them can compute from every key they ever held and every
 //!   datagram ever sent, by real cryptography, is no key of a state in which none of them was in.
 //!
@@ -15,6 +16,7 @@
 mod acknowledged;
 mod agreement;
 mod book;
+mod bounds;
 mod delivery;
 mod knowledge;
 mod roll;
@@ -36,6 +38,7 @@ use crate::node::NodeId;
 
 use acknowledged::Acknowledged;
 use book::Book;
+use bounds::Bounds;
 use delivery::Deliveries;
 pub use roll::{Registered, Roll};
 
@@ -56,6 +59,8 @@ pub enum Property {
     Registration,
     /// After the faults had stopped, somebody was not where the manager is.
     Liveness,
+    /// A node sent, checked or held more than it ever may.
+    Bounds,
 }
 
 /// One violation.
@@ -107,10 +112,13 @@ pub struct Oracle {
     first: Option<SubgroupId>,
     /// The subgroup each node manages, or managed last.
     manages: BTreeMap<NodeId, SubgroupId>,
+    /// All subgroups of which each node has kept a journal.
+    kept: BTreeMap<NodeId, BTreeSet<SubgroupId>>,
     /// The subgroup of each start of a manager.
     starts: BTreeMap<Inst, SubgroupId>,
     deliveries: Deliveries,
     acknowledged: Acknowledged,
+    bounds: Bounds,
     nobody: Roll,
     found: Vec<Violation>,
 }
@@ -123,9 +131,11 @@ impl Oracle {
             books: BTreeMap::new(),
             first: None,
             manages: BTreeMap::new(),
+            kept: BTreeMap::new(),
             starts: BTreeMap::new(),
             deliveries: Deliveries::new(),
             acknowledged: Acknowledged::new(),
+            bounds: Bounds::new(),
             nobody: Roll::new(),
             found: Vec::new(),
         }
@@ -165,10 +175,14 @@ impl Oracle {
             if let Some(before) = before.and_then(|before| self.books.get_mut(&before)) {
                 before.on_abandoned();
             }
+            self.kept.entry(node).or_default().insert(*subgroup);
             self.starts.insert(*inst, *subgroup);
             self.first.get_or_insert(*subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
             book.on_started(*term, *inst, signs_with, &self.setting);
+        }
+        if let JournalEntry::Revoked { revocation } = &entry {
+            self.acknowledged.learns(node, revocation.identity);
         }
         let managed = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup));
         let verdict = match managed {
@@ -191,7 +205,7 @@ impl Oracle {
             _ => self.manages.get(&node),
         };
         let Some(book) = subgroup.and_then(|subgroup| self.books.get(subgroup)) else { return };
-        let verdict = self.acknowledged.on_told(book.roll(), event, durable);
+        let verdict = self.acknowledged.on_told(book.roll(), node, event, durable);
         self.report(at, Property::Durability, verdict);
     }
 
@@ -242,13 +256,42 @@ impl Oracle {
     /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
     /// somebody put an older copy of it back.
     pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
-        if let Some(book) = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup)) {
-            book.on_killed(durable, held);
+        for subgroup in self.kept.get(&node).into_iter().flatten() {
+            if let Some(book) = self.books.get_mut(subgroup) {
+                book.on_killed(durable, held);
+            }
         }
     }
 
-    /// A datagram went out on the LAN.
-    pub fn on_datagram(&mut self, at: Instant, bytes: &[u8]) {
+    /// A node starts from a journal that ends in this subgroup: another one than it managed last, if an older copy of its
+    /// store was put back.
+    pub fn on_remembered(&mut self, node: NodeId, subgroup: SubgroupId) {
+        if self.books.contains_key(&subgroup) {
+            self.manages.insert(node, subgroup);
+        }
+    }
+
+    /// A node checked so many signatures because of one input.
+    pub fn on_checks(&mut self, at: Instant, node: NodeId, checks: u64) {
+        let verdict = self.bounds.on_checks(at, node, checks);
+        self.report(at, Property::Bounds, verdict);
+    }
+
+    /// A node put out so much after one input or timer.
+    pub fn on_outputs(&mut self, at: Instant, node: NodeId, outputs: u64) {
+        let verdict = self.bounds.on_outputs(node, outputs);
+        self.report(at, Property::Bounds, verdict);
+    }
+
+    /// The most control datagrams, bytes and signature checks of one node in a second, and the most outputs at once.
+    pub const fn most_spent(&self) -> [u64; 4] {
+        self.bounds.most()
+    }
+
+    /// A node sent a control datagram.
+    pub fn on_datagram(&mut self, at: Instant, node: NodeId, bytes: &[u8]) {
+        let verdict = self.bounds.on_sent(at, node, bytes.len());
+        self.report(at, Property::Bounds, verdict);
         let Ok(envelope) = Envelope::for_group(bytes, self.setting.group) else { return };
         let Some(book) = self.books.get_mut(&envelope.domain.subgroup) else { return };
         let verdict = book.on_datagram(at, envelope.kind, bytes);
@@ -292,8 +335,13 @@ impl Oracle {
         self.report(at, Property::Agreement, verdict);
         let verdict = self.book_of(summary.state).and_then(|book| book.check_departed(summary.state));
         self.report(at, Property::Secrecy, verdict);
-        let book = self.starts.get(&summary.state.inst).and_then(|subgroup| self.books.get(subgroup));
-        let verdict = book.map_or(Ok(()), |book| self.acknowledged.check_revoked(book.roll(), summary.state));
+        let subgroup = self.starts.get(&summary.state.inst).copied();
+        let manager = subgroup.and_then(|subgroup| self.manager_of(subgroup));
+        let book = subgroup.and_then(|subgroup| self.books.get(&subgroup));
+        let verdict = match (book, manager) {
+            (Some(book), Some(node)) => self.acknowledged.check_revoked(book.roll(), node, summary.state),
+            _ => Ok(()),
+        };
         self.report(at, Property::Revocation, verdict);
     }
 
@@ -316,9 +364,10 @@ impl Oracle {
         self.report(at, Property::Delivery, verdict);
     }
 
-    /// The faults have stopped long ago: this node should hold what the manager holds.
-    pub fn on_rest(&mut self, at: Instant, who: &str, held: Option<StateId>, wanted: Option<StateId>) {
-        if held != wanted {
+    /// The faults have stopped long ago: this node should hold what a manager holds that it hears.
+    pub fn on_rest(&mut self, at: Instant, who: &str, held: Option<StateId>, wanted: &[StateId]) {
+        let alone = held.is_none() && wanted.is_empty();
+        if !alone && !held.is_some_and(|held| wanted.contains(&held)) {
             let what = format!("{who} holds {held:?} while the manager is at {wanted:?}");
             self.report(at, Property::Liveness, Err(what));
         }

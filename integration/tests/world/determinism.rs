@@ -12,7 +12,7 @@ fn the_same_seed_gives_the_same_trace_and_another_one_does_not() {
 #[test]
 fn a_failing_run_names_its_seed_first_and_replays_exactly() {
     let fail = || {
-        let mut scenario = Scenario::drawn(7);
+        let mut scenario = Scenario::small(7);
         // Nobody can be where the manager is when there was no time to join.
         (scenario.duration, scenario.quiet) = (scenario.ramp / 2, std::time::Duration::ZERO);
         World::new(7, scenario).run().expect_err("a run without the time to join")

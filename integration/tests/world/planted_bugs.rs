@@ -55,7 +55,7 @@ impl Cast for With {
 
 /// A group of six under this cast, with some coming and going and talk, judged at the end.
 fn run(cast: With) -> World {
-    let scenario = Scenario { packets_per_second: 50, ..quick(6) };
+    let scenario = Scenario { packet_every: millis(20), ..quick(6) };
     let mut world = World::with_cast(1, scenario, Box::new(cast));
     world.run_for(6 * SECOND);
     world.leave(NodeId(1));
