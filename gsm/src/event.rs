@@ -98,6 +98,24 @@ pub enum GsmEvent {
         /// Why.
         why: CloseReason,
     },
+    /// This node follows another one as manager of the subgroup it is in: its members stay, and register with nobody.
+    TookOffice {
+        /// How many there are, the own node among them; the manager before is none of them any more.
+        members: usize,
+        /// The new term.
+        term: Term,
+        /// Whether the manager before handed it over; it was lost otherwise.
+        handed: bool,
+    },
+    /// Every leaf secret and unicast key has moved on, because a node that has held them all is out.
+    Renewed {
+        /// Counts the renewals of the subgroup.
+        number: u16,
+        /// The term that begins with it.
+        term: Term,
+        /// The identity of that node; empty after a restart, which only knows its hash.
+        why: String,
+    },
     /// Another manager gave way to this one. Whom it had shut out is shut out here.
     TookOver {
         /// Its identity.

@@ -27,10 +27,13 @@ use crate::registrar::{Registrar, Rules};
 use crate::remembered::{Journal, Ledger, Remembered};
 use crate::replication::Replication;
 use crate::starting::Starting;
+use crate::term::Tenure;
 use crate::transmitter::Transmitter;
 
 /// Alarms of its own key a second that a manager checks for being another start's.
 const ALARM_CHECKS_PER_SECOND: u32 = 20;
+/// Alarms ahead of their time a second, for members that hold it for lost.
+const SUSPICION_ALARMS_PER_SECOND: u32 = 4;
 
 /// The timers of a manager; registrations have deadlines of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,6 +58,10 @@ pub(crate) enum Timer {
     Start,
     /// When to ask a store that failed whether it works again.
     Probe,
+    /// When to show once more that this node follows another manager.
+    Claim,
+    /// When a former manager should have come back.
+    Return,
 }
 
 /// The randomness handed in; named so that printing a manager never prints it.
@@ -131,6 +138,9 @@ pub struct Gsm {
     /// The newest alarms of this start.
     pub(crate) own_alarms: VecDeque<Vec<u8>>,
     pub(crate) alarm_checks: Budget,
+    /// Alarms that suspicions may cause.
+    pub(crate) suspected: Budget,
+    pub(crate) tenure: Tenure,
     /// How often the newest revocations are still to be multicast, and the record of the newest.
     pub(crate) announcements: u8,
     pub(crate) revoked: Commit,
@@ -168,10 +178,23 @@ impl Gsm {
         remembered: Remembered,
         journal: Journal,
     ) -> Self {
+        let mut gsm = Self::new(now, config, signer, rng, journal);
+        gsm.begin(now, remembered);
+        gsm
+    }
+
+    /// A manager of nothing yet.
+    pub(crate) fn new(
+        now: Instant,
+        config: GsmConfig,
+        signer: Box<dyn Signer>,
+        rng: Box<dyn CryptoRng + Send>,
+        journal: Journal,
+    ) -> Self {
         let domain = Domain { suite: config.suite, group: config.group, subgroup: config.subgroup };
         let (inst, own) = (Inst(0), SenderId(0));
         let nowhere = StateId { term: Term(0), inst, epoch: Epoch(0) };
-        let mut gsm = Self {
+        Self {
             domain,
             inst,
             registrar: Registrar::new(),
@@ -203,6 +226,8 @@ impl Gsm {
             starting: None,
             own_alarms: VecDeque::new(),
             alarm_checks: Budget::new(ALARM_CHECKS_PER_SECOND, ALARM_CHECKS_PER_SECOND),
+            suspected: Budget::new(SUSPICION_ALARMS_PER_SECOND, SUSPICION_ALARMS_PER_SECOND),
+            tenure: Tenure::default(),
             announcements: 0,
             revoked: Commit(0),
             timers: Timers::new(),
@@ -210,9 +235,7 @@ impl Gsm {
             signer: SigningKey(signer),
             rng: Rng(rng),
             config,
-        };
-        gsm.begin(now, remembered);
-        gsm
+        }
     }
 
     /// Cuts what waits now; with nothing waiting, the root is replaced at random. Returns the state the cut leads to.
@@ -296,6 +319,9 @@ impl Gsm {
         } else {
             JournalEntry::Departed { sender }
         };
+        if self.ledger.trusted.members.contains(&sender) {
+            self.tenure.out.clone_from(&identity);
+        }
         let commit = self.record(entry);
         if why == Departure::Evicted {
             self.revoked = commit;
@@ -328,6 +354,9 @@ impl Gsm {
         match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
             (Lane::Control, DatagramKind::Nak) => self.on_nak(now, bytes),
             (Lane::Control, DatagramKind::Alarm) => self.on_own_alarm(now, bytes),
+            (Lane::Control, DatagramKind::Suspicion) => self.on_suspicion(now, bytes),
+            (Lane::Control, DatagramKind::Question) => self.answer_former(now),
+            (Lane::Control | Lane::Unicast, DatagramKind::Takeover) => self.on_takeover(now, bytes),
             (Lane::Unicast, DatagramKind::ToManager) => self.on_unicast(now, from, bytes),
             (Lane::Unicast, DatagramKind::Answer) => self.on_answer(now, bytes),
             _ => Err(Rejected::NotForUs),
@@ -375,6 +404,8 @@ impl Gsm {
             Timer::Merge => self.on_merge_due(now),
             Timer::Start => self.on_start_due(now),
             Timer::Probe => self.probe(now),
+            Timer::Claim => self.on_claim_due(now),
+            Timer::Return => self.on_return_due(now),
         }
     }
 
@@ -391,6 +422,7 @@ impl Machine for Gsm {
     type Event = GsmEvent;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        self.wake(now);
         // Reports of the store shrink the queues, so they are taken even when those are full.
         self.replication.at(now);
         let reports = matches!(input, Input::Stored { .. } | Input::StoreFailed);
@@ -401,6 +433,7 @@ impl Machine for Gsm {
             return self.on_late_input(&input);
         }
         let taken = match input {
+            Input::Datagram { bytes, .. } if self.is_listening() && !self.hears(bytes) => Err(Rejected::Busy),
             Input::Datagram { lane, from, bytes } => self.on_datagram(now, lane, from, bytes),
             Input::Accepted { conn, peer } => self.on_accepted(now, conn, peer),
             Input::Opened { conn, peer } => self.on_opened(now, conn, peer),
@@ -421,7 +454,7 @@ impl Machine for Gsm {
             // Its own keys are never unknown to it.
             Input::Hint(_) => Err(Rejected::NotForUs),
         };
-        if self.standbys_changed() {
+        if self.standbys_changed() && !self.is_listening() {
             self.settle_standbys(now);
         }
         taken
@@ -429,6 +462,12 @@ impl Machine for Gsm {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.replication.at(now);
+        self.wake(now);
+        if self.is_listening() {
+            return;
+        }
+        // What was on paper when it began to listen.
+        self.complete_cut_if_due(now);
         while let Some(timer) = self.timers.expired(now) {
             self.on_timer(now, timer);
         }
@@ -450,6 +489,9 @@ impl Machine for Gsm {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_listening() {
+            return self.tenure.listens_until;
+        }
         let cut = self.keys.awaited().is_some_and(|awaited| awaited <= self.durable);
         let deadlines =
             [self.timers.next(), self.registrar.due(), self.replication.due(cut), self.handing.due()];

@@ -18,6 +18,8 @@ pub(crate) const LAST_EPOCH: Epoch = Epoch((1 << 31) - 1);
 struct Pending {
     joins: BTreeMap<RegNo, Join>,
     leaves: BTreeMap<RegNo, SenderId>,
+    /// Registrations that are out and have no leaf in this tree: they ended with the start before.
+    gone: BTreeSet<SenderId>,
     /// Somebody was evicted.
     hard: bool,
     refresh: bool,
@@ -139,6 +141,11 @@ impl KeyManager {
         self.pending.refresh |= !self.pending.leaves.contains_key(&reg_no);
     }
 
+    /// Registrations of the start before that are out with the first cut of this one.
+    pub(crate) fn let_go(&mut self, gone: impl IntoIterator<Item = SenderId>) {
+        self.pending.gone.extend(gone);
+    }
+
     /// The next cut is hard: somebody was evicted whom it shuts out.
     pub(crate) const fn harden_next(&mut self) {
         self.pending.hard = true;
@@ -177,7 +184,7 @@ impl KeyManager {
             previous,
             hard: pending.hard,
             joined: pending.joins.into_keys().collect(),
-            departed: pending.leaves.into_values().collect(),
+            departed: pending.leaves.into_values().chain(pending.gone).collect(),
             staged,
         }))
     }

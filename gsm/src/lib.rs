@@ -6,6 +6,7 @@
 
 mod acl;
 mod admission;
+mod answering;
 mod config;
 mod event;
 mod gsm;
@@ -24,6 +25,7 @@ mod recording;
 mod registrar;
 mod rekeying;
 mod remembered;
+mod renewal;
 mod replication;
 mod revoking;
 mod service;
@@ -31,6 +33,7 @@ mod snapshot;
 mod standby;
 mod starting;
 mod takeover;
+mod term;
 mod transmitter;
 
 pub use acl::{AccessList, AccessRule};

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use crypto::{ExchangePublic, PublicKey, Secret};
 use protocol::{Budget, Instant, RegNo, SenderId, StateId};
 
+use crate::answering::Asked;
+
 /// Where a registration stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
@@ -50,6 +52,15 @@ pub struct Listed {
     /// The same for requests for revocations.
     pub(crate) caught_up: u64,
     pub(crate) catch_up_answers: Budget,
+    /// The same for everything else it may ask.
+    pub(crate) asked: Asked,
+}
+
+impl Listed {
+    /// Whether it is not on its way out.
+    pub(crate) fn is_live(&self) -> bool {
+        self.standing != Standing::Leaving
+    }
 }
 
 /// All registrations of a subgroup, by leaf, with the ways to find one by sender id and by identity.

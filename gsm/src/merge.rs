@@ -9,6 +9,7 @@
 //! and says that word only while its own revocations are complete without the giver's.
 
 mod rivals;
+mod same;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crypto::Signer;
 use protocol::discovery::Presence;
 use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP};
 use protocol::{
-    CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, HandoverTaken, Input, Instant, Peer,
-    Refusal, Rejected, Revocation, Role, SenderId, Transmit, Verified,
+    CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, HandoverTaken, Input, Instant, Office,
+    Peer, Refusal, Rejected, Revocation, Role, SenderId, Transmit, Verified,
 };
 use rand_core::CryptoRng;
 
@@ -28,6 +29,7 @@ use crate::journal::JournalEntry;
 use crate::member_list::Listed;
 use crate::remembered::{Journal, Remembered};
 use rivals::{Rivals, Successor, random_below};
+use same::Estate;
 
 /// Before the first attempt, so that of several managers the best one is heard: it is drawn below twice this.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(150);
@@ -59,13 +61,15 @@ enum Stage {
 pub(crate) struct Merging {
     rivals: Rivals,
     stage: Stage,
+    /// What a manager of the same subgroup is handed in the attempt under way.
+    estate: Estate,
     /// The number of the next connection this node opens.
     next_conn: u64,
 }
 
 impl Merging {
-    pub(crate) const fn new() -> Self {
-        Self { rivals: Rivals::new(), stage: Stage::Managing, next_conn: 1 }
+    pub(crate) fn new() -> Self {
+        Self { rivals: Rivals::new(), stage: Stage::Managing, estate: Estate::default(), next_conn: 1 }
     }
 
     /// Whether its end is decided: nobody is admitted or evicted here any more.
@@ -77,6 +81,11 @@ impl Merging {
     /// might not reach the one it goes to.
     pub(crate) const fn is_giving_way(&self) -> bool {
         !matches!(self.stage, Stage::Managing)
+    }
+
+    /// It is over at once: another manager has proven that it follows this one.
+    pub(crate) fn end(&mut self) {
+        self.stage = Stage::Gone;
     }
 
     /// Whether a connection is that of the attempt under way.
@@ -201,6 +210,7 @@ impl Gsm {
             return Ok(());
         }
         let deadline = now + STEP_DEADLINE;
+        self.merging.estate = self.estate_for(to.subgroup);
         self.merging.stage = Stage::Handing { conn, peer: Box::new(peer), to, sent: 0, deadline };
         self.hand_revocations(now);
         Ok(())
@@ -211,7 +221,9 @@ impl Gsm {
         let Stage::Handing { conn, sent, deadline, .. } = &mut self.merging.stage else { return };
         let mut left = self.policy.in_order().skip(*sent);
         let revocations: Vec<_> = left.by_ref().take(MAX_GRANT_REVOCATIONS).collect();
-        let last = left.next().is_none();
+        let more = left.next().is_some();
+        let (departed, members) = self.merging.estate.page();
+        let last = !more && self.merging.estate.is_handed();
         *sent += revocations.len();
         *deadline = now + STEP_DEADLINE;
         self.timers.set(Timer::Merge, *deadline);
@@ -220,8 +232,8 @@ impl Gsm {
             subgroup: self.domain.subgroup,
             state: self.keys.state(),
             revocations,
-            departed: Vec::new(),
-            members: Vec::new(),
+            departed,
+            members,
             last,
         };
         let bytes = Frame::Handover(handover).encode();
@@ -232,7 +244,7 @@ impl Gsm {
     pub(crate) fn on_merge_frame(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
         let Stage::Handing { peer, .. } = &self.merging.stage else { return Err(Rejected::OutOfPlace) };
         match Frame::decode(bytes, peer)?.into_inner() {
-            Frame::HandoverTaken(_) => self.on_handover_taken(now),
+            Frame::HandoverTaken(taken) => self.on_handover_taken(now, taken),
             Frame::Refused(why) => self.give_up(now, CloseReason::Refused(why.to_string())),
             _ => return Err(Rejected::OutOfPlace),
         }
@@ -240,13 +252,17 @@ impl Gsm {
     }
 
     /// What was sent is durable there. If that was all there is, also all that came meanwhile, this manager ends.
-    fn on_handover_taken(&mut self, now: Instant) {
+    fn on_handover_taken(&mut self, now: Instant, taken: HandoverTaken) {
         let Stage::Handing { conn, to, sent, .. } = &self.merging.stage else { return };
+        self.merging.estate.strangers.extend(taken.strangers);
+        // It may only sign for whom it has heard and talks to, and for a later term.
+        let later = |office: &Office| office.key == to.key && office.start.term > self.keys.state().term;
+        self.merging.estate.office = taken.office.filter(later);
         if self.is_starting() {
             self.give_up(now, CloseReason::TimedOut);
             return;
         }
-        if *sent < self.policy.revocations() {
+        if *sent < self.policy.revocations() || !self.merging.estate.is_handed() {
             self.hand_revocations(now);
             return;
         }
@@ -285,9 +301,14 @@ impl Gsm {
         *said += 1;
         let farewell = Farewell { subgroup: to.subgroup, registrar: to.registrar };
         let (to, said) = (to.clone(), *said);
-        let bytes = farewell.encode(&self.domain, &*self.signer.0);
-        let transmit = self.transmitter.multicast(bytes);
-        self.outbox.send(transmit);
+        let Estate { office, strangers, .. } = self.merging.estate.clone();
+        if let Some(office) = office {
+            self.say_who_follows(office, &strangers);
+        } else {
+            let bytes = farewell.encode(&self.domain, &*self.signer.0);
+            let transmit = self.transmitter.multicast(bytes);
+            self.outbox.send(transmit);
+        }
         if said < FAREWELLS {
             self.timers.set(Timer::Merge, now + FAREWELL_GAP);
             return;
@@ -315,8 +336,8 @@ impl Gsm {
             && self.announcer.as_ref().is_none_or(|announcer| announcer.merges())
     }
 
-    /// Another manager gives way to this one. All that is taken of it is whom it had shut out: they are shut out here
-    /// too, for good, and it is told so when that is durable.
+    /// Another manager gives way to this one. Whom it had shut out is shut out here too, for good, and it is told so when
+    /// that is durable. Of a manager of another subgroup that is all that is taken.
     pub(crate) fn take_over(&mut self, now: Instant, conn: ConnId, handover: Handover) {
         let Some(peer) = self.registrar.peer(conn).cloned() else { return };
         let own = Revocation::identity_hash(&self.config.identity);
@@ -333,11 +354,22 @@ impl Gsm {
             self.refuse(conn, Refusal::Full);
             return;
         }
+        let same = handover.subgroup == self.domain.subgroup;
+        if same && handover.last && self.is_turning() {
+            // There is no term to name before the one under way is out: it tries again.
+            self.refuse(conn, Refusal::NotManager);
+            return;
+        }
+        if same {
+            self.ledger.term = self.ledger.term.max(handover.state.term);
+        }
         self.adopt(now, &handover.revocations);
         self.registrar.handing(now, conn);
+        let strangers = if same { self.take_estate(now, &handover) } else { Vec::new() };
+        let office = (same && handover.last).then(|| self.begin_common_term(now, &handover));
         // Behind everything that is known here, also by an earlier frame.
         let commit = self.outbox.last_commit();
-        let taken = HandoverTaken { office: None, strangers: Vec::new() };
+        let taken = HandoverTaken { office, strangers };
         let bytes = Frame::HandoverTaken(taken).encode();
         self.outbox.send_after(commit, Transmit::Frame { conn, bytes });
         if handover.last {

@@ -71,6 +71,7 @@ impl Gsm {
         }
         self.read_only = true;
         self.outbox.tell(GsmEvent::ReadOnly);
+        self.turn_unrecorded();
         self.timers.set(Timer::Probe, now + PROBE_INTERVAL);
         self.complete_cut_if_due(now);
         self.on_merge_stored(now);

@@ -196,6 +196,12 @@ impl Registrar {
         self.sessions.iter().filter(|(_, session)| waits(&session.stage)).map(|(conn, _)| *conn).collect()
     }
 
+    /// The connections on which a place was offered that is not confirmed yet.
+    pub(crate) fn offering(&self) -> Vec<ConnId> {
+        let offered = |stage: &Stage| matches!(stage, Stage::AwaitConfirm(_));
+        self.sessions.iter().filter(|(_, session)| offered(&session.stage)).map(|(conn, _)| *conn).collect()
+    }
+
     /// Who is at the other end.
     pub(crate) fn peer(&self, conn: ConnId) -> Option<&Peer> {
         self.sessions.get(&conn).map(|session| &session.peer)

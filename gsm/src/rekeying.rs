@@ -31,6 +31,10 @@ impl Gsm {
             return;
         }
         self.timers.stop(Timer::Rekey);
+        if self.keys.current().is_some() && self.is_renewal_due() {
+            self.begin_term(now);
+            return;
+        }
         // The last epoch of a term is never passed: what waits stays waiting, and `status` shows it.
         if self.keys.state().epoch >= LAST_EPOCH {
             return;
@@ -49,7 +53,7 @@ impl Gsm {
     /// mode at once, for the wait would keep an evicted member in. Its state id is never used again after a restart, for
     /// that is a new inst. Nothing of a start that is not durable is sent in any case.
     pub(crate) fn complete_cut_if_due(&mut self, now: Instant) {
-        let Some(awaited) = self.keys.awaited() else { return };
+        let Some(awaited) = self.keys.awaited().filter(|_| !self.is_listening()) else { return };
         if self.started > self.durable {
             return;
         }
@@ -65,6 +69,9 @@ impl Gsm {
     /// Sends the cut that waited and makes it the current state.
     fn complete_cut(&mut self, now: Instant) {
         let Some(cut) = self.keys.take_cut() else { return };
+        // Who does not know of the start, or of its secrets, could do nothing with its key update.
+        self.begin_claim(now);
+        self.begin_renewal(now);
         let activation = self.config.timing.activation(cut.hard);
         let terms = UpdateTerms {
             state: cut.state,
@@ -84,10 +91,12 @@ impl Gsm {
             self.announcements = ANNOUNCEMENTS;
         }
         self.keys.merge(cut);
+        self.on_entered();
         self.send_alarm(now);
         self.begin_presence(now);
         // Leaf secrets are to be stepped for a standby, whether or not anybody comes or goes.
-        if std::mem::take(&mut self.urgent) && (self.keys.has_pending() || self.step_leaves) {
+        let urgent = std::mem::take(&mut self.urgent) && (self.keys.has_pending() || self.step_leaves);
+        if urgent || self.is_renewal_due() {
             self.cut(now);
         } else if self.keys.has_pending() {
             self.schedule_cut(now);

@@ -320,6 +320,11 @@ impl Ledger {
         }
     }
 
+    /// A registration, if it is one of a member.
+    pub(crate) fn member(&self, sender: SenderId) -> Option<&JoinedEntry> {
+        self.members.get(self.senders.get(&sender)?)
+    }
+
     /// The newest start, if it is one of this manager's own.
     pub(crate) fn office(&self) -> Option<&Start> {
         self.start.as_ref().filter(|_| !self.taken)

@@ -65,6 +65,7 @@ impl Gsm {
             (self.revoked, self.announcements) = (commit, ANNOUNCEMENTS);
             self.outbox.tell_after(commit, GsmEvent::Revoked { revocation: *revocation });
         }
+        self.hasten_return();
     }
 
     /// Multicasts the newest revocations if an eviction is new: once its record is durable, for what members know of and

@@ -20,13 +20,13 @@ impl Gsm {
     /// due*, so that a busy moment makes one alarm late and not all that follow; after one that was not due yet (a
     /// key update has just been cut), one interval from now.
     pub(crate) fn send_alarm(&mut self, now: Instant) {
-        let Some(current) = self.keys.current().cloned() else { return };
+        let Some(bytes) = self.next_alarm(now) else { return };
         let interval = self.config.timing.alarm_interval;
         let next = self.alarm_due.min(now) + interval;
         self.alarm_due = if next > now { next } else { now + interval };
         self.timers.set(Timer::Alarm, self.alarm_due);
         self.announce_revocations();
-        let bytes = self.alarm(now, &current);
+        self.repeat_renewal(now);
         let transmit = self.transmitter.multicast(bytes);
         self.outbox.send(transmit);
     }
@@ -50,7 +50,7 @@ impl Gsm {
             activation: self.config.timing.activation(current.hard),
             message_root,
             message_packets,
-            oldest: self.activation.oldest().unwrap_or(current.state.epoch),
+            oldest: self.activation.oldest_of(current.state).unwrap_or(current.state.epoch),
             roster: self.policy.roster().version,
             policy: self.policy.digest(),
             next_rekey: self
@@ -62,14 +62,20 @@ impl Gsm {
             in_step: self.in_step_bits(&successors),
             successors,
             members: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
-            renewals: 0,
+            renewals: self.ledger.renewals,
         };
         let bytes = alarm.encode(&self.domain, &*self.signer.0);
-        self.own_alarms.push_back(bytes.clone());
+        self.on_alarm_made(alarm);
+        self.keep_own_alarm(bytes.clone());
+        bytes
+    }
+
+    /// Remembers an alarm, to know it when the network hands it back.
+    pub(crate) fn keep_own_alarm(&mut self, bytes: Vec<u8>) {
+        self.own_alarms.push_back(bytes);
         if self.own_alarms.len() > OWN_ALARMS {
             self.own_alarms.pop_front();
         }
-        bytes
     }
 
     /// A member lost a key update: the packet that serves it goes out again at once (GSM 3.6).
@@ -94,7 +100,12 @@ impl Gsm {
         let sender = claimed_sender(bytes)?;
         let listed = self.members.get(sender).ok_or(Rejected::UnknownSender)?;
         let registration = Registration { domain: &self.domain, sender, key: &listed.unicast };
-        match ToManager::open(&registration, bytes)?.into_inner() {
+        let message = match ToManager::open(&registration, bytes) {
+            Err(Rejected::NotAuthentic) => return self.on_former_key(now, from, sender, bytes),
+            opened => opened?.into_inner(),
+        };
+        self.on_newest_key(sender);
+        match message {
             ToManager::Keepalive { counter, held } => {
                 let listed = self.members.get_mut(sender).ok_or(Rejected::UnknownSender)?;
                 if counter <= listed.counter {
@@ -112,8 +123,10 @@ impl Gsm {
                 self.on_leave(now, from, sender, nonce);
                 Ok(())
             }
-            ToManager::Probe { .. } | ToManager::Credential { .. } | ToManager::Evidence { .. } => {
-                Err(Rejected::NotForUs)
+            ToManager::Probe { nonce } => self.on_probe(now, from, sender, nonce),
+            ToManager::Credential { nonce } => self.on_credential(now, from, sender, nonce),
+            ToManager::Evidence { nonce, issuer, revocations } => {
+                self.on_evidence(now, from, sender, (nonce, issuer, &revocations))
             }
         }
     }

@@ -15,6 +15,7 @@ use protocol::{
     Reader, Rejected, Revocation, SenderId, StateId, SubgroupId, Term, Transmit,
 };
 
+use crate::answering::Asked;
 use crate::event::GsmEvent;
 use crate::gsm::{Gsm, Timer};
 use crate::journal::{JoinedEntry, JournalEntry};
@@ -23,6 +24,7 @@ use crate::member_list::{Listed, MemberList, Standing};
 use crate::promised::Promised;
 use crate::registrar::Registrar;
 use crate::remembered::Remembered;
+use crate::term::{NewStart, Tenure};
 use crate::transmitter::Transmitter;
 
 /// How often the question is asked within [`QUESTION_WAIT`]: a LAN loses packets.
@@ -89,6 +91,11 @@ impl Starting {
         }
     }
 
+    /// The newest state of the journal as it was found.
+    pub(crate) const fn held(&self) -> Option<StateId> {
+        self.held
+    }
+
     /// A JOIN waits until it can be answered.
     pub(crate) fn keep(&mut self, conn: ConnId, join: Join) {
         self.joins.push((conn, join));
@@ -130,7 +137,7 @@ impl Gsm {
                 self.config.subgroup = subgroup;
                 self.domain.subgroup = subgroup;
                 self.starting = Some(Starting::new(self.ledger.newest(), last, doubtful));
-                self.restore_members();
+                self.restore_members(false);
                 let interval = self.config.timing.alarm_interval;
                 self.timers.set(Timer::Start, now + interval * LISTENING_INTERVALS);
             }
@@ -243,8 +250,10 @@ impl Gsm {
         }
         let manager = self.signer.0.public_key();
         let budget = (now, &mut self.alarm_checks);
-        let alarm =
-            Alarm::verify(bytes, &self.domain, &manager, &*self.config.verifier, budget)?.into_inner();
+        let alarm = match Alarm::verify(bytes, &self.domain, &manager, &*self.config.verifier, budget) {
+            Err(Rejected::NotAuthentic) => return self.on_foreign_alarm(now, bytes),
+            verified => verified?.into_inner(),
+        };
         if self.starting.is_some() { self.hear(now, &alarm) } else { self.meet(now, &alarm) }
     }
 
@@ -344,24 +353,29 @@ impl Gsm {
     /// A new start of the subgroup in the configuration, in a term of its own: asks for its record, after which it may
     /// speak.
     fn take_office(&mut self) {
-        let promised = Promised::of(&self.config, self.signer.0.public_key());
-        let seen = self.starting.as_ref().and_then(|starting| starting.seen);
-        let highest = self.ledger.term.max(seen.map_or(Term(0), |state| state.term));
-        let term = Term(highest.0.saturating_add(1));
+        let before = self.domain.subgroup;
         self.domain = Domain { subgroup: self.config.subgroup, ..self.domain };
-        self.inst = self.fresh_inst();
-        self.own = SenderId::issue(self.inst, 1);
+        // Who has held every leaf secret and was out when the manager stopped gets nothing of the new start.
+        let kept = before == self.domain.subgroup && self.ledger.office().is_some();
+        let renewed = if kept { self.renew_if_due() } else { None };
+        let NewStart { inst, own, commit } = self.record_start(None);
+        (self.inst, self.own, self.started) = (inst, own, commit);
         (self.issued, self.alarms) = (1, 0);
-        let (subgroup, inst, own) = (self.domain.subgroup, self.inst, self.own);
-        let promised = Box::new(promised);
-        self.started = self.record_always(JournalEntry::Started { subgroup, term, inst, own, promised });
+        self.tenure = Tenure::default();
+        self.announce_renewed(renewed);
         self.activation = Activation::new(self.domain, self.own, self.config.timing);
         self.prefilters = [(Epoch(0), crypto::Secret::random(&mut *self.rng.0))].into();
-        self.restore_members();
+        self.restore_members(false);
+    }
+
+    /// The highest term that was seen: of this manager, of another start of it, of those that gave way to it.
+    pub(crate) fn highest_term(&self) -> Term {
+        let seen = self.starting.as_ref().and_then(|starting| starting.seen);
+        self.ledger.term.max(seen.map_or(Term(0), |state| state.term))
     }
 
     /// 64 random bits of which the upper half names no start that a remembered registration came from.
-    fn fresh_inst(&mut self) -> Inst {
+    pub(crate) fn fresh_inst(&mut self) -> Inst {
         loop {
             let inst = Inst(self.rng.0.next_u64());
             let prefix = SenderId::issue(inst, 0).0 >> 32;
@@ -371,14 +385,16 @@ impl Gsm {
         }
     }
 
-    /// Makes member list, pending key update and policy what the journal says. Who is revoked is not restored.
-    fn restore_members(&mut self) {
+    /// Makes member list, pending key update and policy what the journal says. Who is revoked is not restored, and the own
+    /// node only where its registration goes on.
+    pub(crate) fn restore_members(&mut self, with_own: bool) {
         let own = self.ledger.start.as_ref().map(|start| start.own);
         let revocations = self.ledger.revocations.list.clone();
         self.policy.begin(self.domain, &revocations, [].into(), &*self.signer.0);
-        let kept = self.ledger.members.values().filter(|entry| Some(entry.sender) != own);
-        let (revoked, kept): (Vec<_>, Vec<_>) =
-            kept.cloned().partition(|entry| self.policy.is_revoked(&entry.identity, &entry.certificate));
+        let kept = self.ledger.members.values().filter(|entry| with_own || Some(entry.sender) != own);
+        let (revoked, kept): (Vec<_>, Vec<_>) = kept.cloned().partition(|entry| {
+            Some(entry.sender) != own && self.policy.is_revoked(&entry.identity, &entry.certificate)
+        });
         let eligible = kept.iter().filter(|entry| entry.eligible);
         let eligible = eligible.map(|entry| (entry.sender, entry.signing)).collect();
         self.policy.begin(self.domain, &[], eligible, &*self.signer.0);
@@ -399,11 +415,14 @@ impl Gsm {
     }
 
     /// The manager serves: its own node is in, the first key update is cut.
-    fn serve(&mut self, now: Instant) {
+    pub(crate) fn serve(&mut self, now: Instant) {
         self.starting = None;
         self.timers.stop(Timer::Start);
         self.members.heard_all(now);
-        self.enlist_own_node(now);
+        if self.members.get(self.own).is_none() {
+            self.enlist_own_node(now);
+        }
+        self.await_return(now);
         self.alarm_due = now;
         self.timers.set(Timer::Expiry, now + self.config.timing.keepalive);
         self.timers.set(Timer::Refresh, now + self.config.timing.refresh);
@@ -433,6 +452,7 @@ impl Listed {
             resync_answers: answers.clone(),
             caught_up: 0,
             catch_up_answers: answers,
+            asked: Asked::new(),
         }
     }
 }

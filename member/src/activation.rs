@@ -112,9 +112,11 @@ impl Activation {
         self.states.iter().skip(1).map(|newer| newer.cuts).min()
     }
 
-    /// The oldest epoch still received, for the manager's alarm.
-    pub fn oldest(&self) -> Option<Epoch> {
-        self.states.first().map(|scheduled| scheduled.state.epoch)
+    /// The oldest epoch of a state's start still received, for the manager's alarm: states of a start before it end by
+    /// their own time.
+    pub fn oldest_of(&self, state: StateId) -> Option<Epoch> {
+        let mut of_start = self.states.iter().filter(|scheduled| scheduled.state.same_start(state));
+        of_start.next().map(|scheduled| scheduled.state.epoch)
     }
 
     /// The key ring for the data plane, as of now; it holds the times of every switch ahead.

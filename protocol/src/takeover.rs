@@ -229,6 +229,35 @@ impl Takeover {
         prefilter_of: impl Fn(Epoch) -> Option<&'k Secret<32>>,
         spend: impl FnOnce(u32) -> bool,
     ) -> Result<Verified<Self>, Rejected> {
+        let vouched = |suspicion: &Suspicion| {
+            prefilter_of(suspicion.state.epoch)
+                .is_some_and(|prefilter| suspicion.mac_holds(succession.domain, prefilter))
+        };
+        Self::judge(datagram, succession, verifier, vouched, spend)
+    }
+
+    /// The same at the manager that is taken over from, also after a restart, when it has no keys of its states any more:
+    /// the word of who is a member by its own list counts, whichever state it holds.
+    ///
+    /// A wrong yes silences a living manager; a wrong no leaves two managers until they merge.
+    pub fn verify_as_manager(
+        datagram: &[u8],
+        succession: &Succession<'_>,
+        verifier: &dyn Verifier,
+        is_member: impl Fn(SenderId) -> bool,
+        spend: impl FnOnce(u32) -> bool,
+    ) -> Result<Verified<Self>, Rejected> {
+        let vouched = |suspicion: &Suspicion| is_member(suspicion.credential.sender);
+        Self::judge(datagram, succession, verifier, vouched, spend)
+    }
+
+    fn judge(
+        datagram: &[u8],
+        succession: &Succession<'_>,
+        verifier: &dyn Verifier,
+        vouched: impl Fn(&Suspicion) -> bool,
+        spend: impl FnOnce(u32) -> bool,
+    ) -> Result<Verified<Self>, Rejected> {
         let domain = succession.domain;
         let (takeover, content, signature) = Self::decode(domain, datagram)?;
         let Office { start, key, sender, .. } = takeover.office;
@@ -250,7 +279,7 @@ impl Takeover {
                 if !succession.silent || !succession.in_step.contains(&sender) {
                     return Err(Rejected::OutOfPlace);
                 }
-                let counted = counted(succession, sender, suspicions, &prefilter_of)?;
+                let counted = counted(succession, sender, suspicions, &vouched)?;
                 if !spend(2 + 2 * u32::try_from(counted.len()).unwrap_or(u32::MAX)) {
                     return Err(Rejected::OverBudget);
                 }
@@ -271,11 +300,11 @@ impl Takeover {
 }
 
 /// The suspicions that would count if they are genuine, as many as are required: `Err` if there are fewer.
-fn counted<'s, 'k>(
+fn counted<'s>(
     succession: &Succession<'_>,
     successor: SenderId,
     suspicions: &'s [Suspicion],
-    prefilter_of: &impl Fn(Epoch) -> Option<&'k Secret<32>>,
+    vouched: &impl Fn(&Suspicion) -> bool,
 ) -> Result<Vec<&'s Suspicion>, Rejected> {
     let mut counted: Vec<&Suspicion> = Vec::new();
     for suspicion in suspicions {
@@ -284,9 +313,7 @@ fn counted<'s, 'k>(
         if again || sender == successor || !is_current(suspicion, succession) {
             continue;
         }
-        let fits = prefilter_of(suspicion.state.epoch)
-            .is_some_and(|prefilter| suspicion.mac_holds(succession.domain, prefilter));
-        if fits {
+        if vouched(suspicion) {
             counted.push(suspicion);
         }
     }

@@ -94,6 +94,11 @@ impl Trusted {
         self.former.iter_mut().for_each(|former| (former.holds, former.away) = (false, false));
     }
 
+    /// Former managers that may still come back as members, and know every leaf secret.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = &Former> {
+        self.former.iter().filter(|former| former.holds && former.away)
+    }
+
     /// Bytes of [`Trusted::encode`].
     pub(crate) fn encoded_len(&self) -> usize {
         16 + 8 * self.members.len() + 32 * self.exposed.len() + 98 * self.former.len()

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crypto::{Ed25519Verifier, Secret};
+use crypto::{Ed25519Signer, Ed25519Verifier, ExchangeSecret, Secret};
 use keytree::{KeyPath, PathError, RekeyView};
 use protocol::{
-    Answer, DatagramKind, Envelope, Epoch, Gate, Instant, Question, SignedRevocation, StateId, UpdatePacket,
+    Alarm, Answer, DatagramKind, Envelope, Epoch, Gate, Instant, Question, Renewal, SignedRevocation,
+    StateId, Suspicion, UpdatePacket,
 };
 
 use super::support::{Manager, Offered};
@@ -19,6 +20,9 @@ pub(crate) struct Follower {
     /// The newest alarm and the revocations it was told.
     alarm: Option<Vec<u8>>,
     revocations: Vec<SignedRevocation>,
+    renewed: u16,
+    /// Whether it can follow a renewal: who knows the secrets of others, and not their X25519 keys, cannot.
+    pub(crate) renews: bool,
 }
 
 const LAN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 200));
@@ -30,7 +34,16 @@ impl Follower {
         let path = KeyPath::new(suite, tree, grant.degree, grant.reg_no, leaf, grant.leaf_steps);
         let verifier = Arc::new(Ed25519Verifier);
         let gate = Gate::new(grant.domain, grant.manager, grant.state, grant.prefilter.clone(), verifier);
-        Self { offered, gate, path, held: None, alarm: None, revocations: Vec::new() }
+        Self {
+            offered,
+            gate,
+            path,
+            held: None,
+            alarm: None,
+            revocations: Vec::new(),
+            renewed: 0,
+            renews: true,
+        }
     }
 
     /// The state it holds and its key.
@@ -57,7 +70,35 @@ impl Follower {
         }
     }
 
-    fn hear(&mut self, now: Instant, bytes: &[u8]) {
+    /// The newest alarm it heard.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.offered.alarm(self.alarm.as_ref().unwrap()).into_inner()
+    }
+
+    /// Its word that its manager is lost.
+    pub(crate) fn suspicion(&self, alarm: &Alarm) -> Suspicion {
+        let (state, key) = self.key().unwrap();
+        let domain = &self.offered.grant.domain;
+        let prefilter = domain.prefilter(&key, state);
+        let signer = Ed25519Signer::from_seed(&Secret::new(self.offered.node));
+        let credential = self.offered.grant.credential;
+        Suspicion::sign(domain, (state, alarm.counter), credential, &prefilter, &signer)
+    }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        let leaf = self.path.leaf_at(renewal.leaf_steps).unwrap();
+        let own = ExchangeSecret::from_bytes(Secret::new(self.offered.node));
+        let keys = &mut self.offered.keys;
+        let before = (&leaf, &keys.unicast);
+        let domain = &self.offered.grant.domain;
+        let (leaf, unicast) = domain.renew(renewal.number, &own, &renewal.key, before).unwrap();
+        self.path = self.path.renewed(leaf, renewal.leaf_steps);
+        keys.unicast = unicast;
+        self.held = None;
+        self.renewed = renewal.number;
+    }
+
+    pub(crate) fn hear(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(envelope) = Envelope::parse(bytes) else { return };
         match envelope.kind {
             DatagramKind::KeyUpdate => {
@@ -67,6 +108,13 @@ impl Follower {
             }
             DatagramKind::Alarm if self.gate.alarm(now, LAN, bytes).is_ok() => {
                 self.alarm = Some(bytes.to_vec());
+            }
+            DatagramKind::Renewal if self.renews => {
+                if let Ok(renewal) = self.gate.renewal(now, LAN, bytes)
+                    && renewal.number > self.renewed
+                {
+                    self.renew(&renewal);
+                }
             }
             DatagramKind::Revocations => {
                 let known = self.revocations.clone();

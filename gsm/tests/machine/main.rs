@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod another_manager;
+#[cfg(test)]
 mod comeback;
 #[cfg(test)]
 mod confirmation;
@@ -20,6 +22,8 @@ mod numbers;
 mod out_of_place;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod renewal;
 #[cfg(test)]
 mod repair;
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Ed25519Signer, Ed25519Verifier, ExchangePublic, PublicKey, Roles, Secret, Signer, Suite};
+use crypto::{
+    Ed25519Signer, Ed25519Verifier, ExchangePublic, ExchangeSecret, PublicKey, Roles, Secret, Signer, Suite,
+};
 use gsm::{AccessList, Gsm, GsmConfig, GsmEvent, Journal, JournalEntry, Listed, Remembered};
 use keytree::Degree;
 use protocol::{
@@ -208,7 +210,7 @@ impl Manager {
         let Some(Frame::Grant(grant, manager)) = self.last_frame(conn) else { return None };
         let keys = grant.domain.registration(&node.peer.channel, grant.state.inst, grant.reg_no);
         let member = Confirm { mac: confirmation(grant.domain.suite, &keys.confirm_member, &join, &grant) };
-        Some(Offered { grant: *grant, join, keys, manager, member })
+        Some(Offered { grant: *grant, join, keys, manager, member, node: node.peer.certificate })
     }
 
     /// A registration from beginning to end. The member is in with the next cut.
@@ -332,6 +334,8 @@ pub(crate) struct Offered {
     pub(crate) manager: Confirm,
     /// The member's half, as it should be sent.
     pub(crate) member: Confirm,
+    /// What the node's own keys are made of.
+    pub(crate) node: [u8; 32],
 }
 
 impl Offered {
@@ -380,12 +384,12 @@ impl Node {
         Self { peer, signing: Ed25519Signer::from_seed(&Secret::new(print)).public_key() }
     }
 
-    pub(crate) const fn join(&self) -> Join {
+    pub(crate) fn join(&self) -> Join {
         Join {
             group: GROUP,
             role: JoinRole::Member,
             signing: self.signing,
-            exchange: ExchangePublic(self.peer.certificate),
+            exchange: ExchangeSecret::from_bytes(Secret::new(self.peer.certificate)).public_key(),
         }
     }
 }

@@ -1,0 +1,216 @@
+//! Members that doubt their manager, and nodes that want its office (attacks A27, A28, A29, A30).
+
+use std::time::Duration;
+
+use crypto::{Ed25519Signer, Secret, Signer as _};
+use gsm::{GsmEvent, JournalEntry};
+use keytree::Epoch;
+use protocol::{
+    DatagramKind, Frame, Handover, HandoverTaken, Input, Inst, Office, Rejected, Revocation, SenderId,
+    SignedRevocation, StateId, Suspicion, Takeover, Term, ToManager, ToMember,
+};
+
+use super::follower::Follower;
+use super::renewal::with_standby;
+use super::support::{GROUP, Manager, Node, address};
+
+/// The takeover that a member makes out of the others' suspicions.
+fn takeover(by: &Follower, suspicions: &[Suspicion]) -> Vec<u8> {
+    let signer = Ed25519Signer::from_seed(&Secret::new(by.offered.node));
+    let (old, _) = by.key().unwrap();
+    let office = Office {
+        old,
+        start: StateId { term: Term(old.term.0 + 1), inst: Inst(99), epoch: Epoch(0) },
+        key: signer.public_key(),
+        sender: by.offered.grant.sender,
+        address: address(5),
+        registrar: address(6),
+    };
+    let credential = by.offered.grant.credential;
+    Takeover::suspected(&by.offered.grant.domain, office, credential, suspicions, &signer)
+}
+
+fn suspicions(members: &[Follower]) -> Vec<Suspicion> {
+    let alarm = members[0].alarm();
+    members.iter().map(|member| member.suspicion(&alarm)).collect()
+}
+
+fn stepped_down(manager: &Manager) -> bool {
+    manager.events.iter().any(|event| matches!(event, GsmEvent::SteppedDown { .. }))
+}
+
+#[test]
+fn a27_an_insiders_suspicions_alone_depose_nobody_and_bring_four_alarms_a_second() {
+    let (mut manager, members) = with_standby(&["standby", "a", "b"]);
+    let state = manager.gsm.status(manager.now).state;
+    let alarm = members[1].alarm();
+    let bytes = members[1].suspicion(&alarm).encode(&members[1].offered.grant.domain);
+    for _ in 0..1_000 {
+        let _ = manager.control(&bytes);
+        manager.advance(Duration::from_millis(10));
+    }
+    let alarms = manager.multicasts(DatagramKind::Alarm).len();
+    assert!((40..=90).contains(&alarms), "{alarms} alarms in ten seconds");
+    assert_eq!(manager.gsm.status(manager.now).state, state);
+    assert!(!stepped_down(&manager));
+    let alone = takeover(&members[0], &suspicions(&members[1..2]));
+    assert_eq!(manager.control(&alone), Err(Rejected::OutOfPlace));
+}
+
+#[test]
+fn a_manager_that_members_rightly_held_for_lost_is_none_from_the_moment_it_hears_of_it() {
+    let (mut manager, members) = with_standby(&["standby", "a", "b"]);
+    let valid = takeover(&members[0], &suspicions(&members[1..]));
+    manager.control(&valid).unwrap();
+    let to = manager.events.iter().find_map(|event| match event {
+        GsmEvent::SteppedDown { to, .. } => Some(*to),
+        _ => None,
+    });
+    assert_eq!(to, Some(address(6)));
+    assert_eq!(manager.records.last(), Some(&JournalEntry::SteppedDown));
+    manager.forget();
+    manager.advance(Duration::from_secs(10));
+    assert!(manager.sent.is_empty(), "it says nothing: {:?}", manager.sent);
+}
+
+#[test]
+fn a28_a_takeover_by_a_node_that_was_not_told_everything_moves_nobody() {
+    let (mut manager, mut members) = with_standby(&["standby", "a", "b"]);
+    let mut node = Node::new("eligible");
+    node.peer.roles.manager = true;
+    let mut eligible = Follower::new(manager.admit(&node));
+    manager.rekey();
+    members.push(Follower::new(eligible.offered.clone()));
+    members.iter_mut().chain([&mut eligible]).for_each(|member| member.hear_all(&manager));
+    let words = suspicions(&members[1..3]);
+    assert_eq!(manager.control(&takeover(&eligible, &words)), Err(Rejected::OutOfPlace));
+    // Not eligible at all, whatever its number.
+    assert_eq!(manager.control(&takeover(&members[1], &words)), Err(Rejected::UnknownSender));
+    // By the right one, but with the words of somebody who was put out.
+    manager.evict("b");
+    members.iter_mut().for_each(|member| member.hear_all(&manager));
+    assert_eq!(manager.control(&takeover(&members[0], &words)), Err(Rejected::OutOfPlace));
+    // And by the right one, put out itself.
+    manager.evict("standby");
+    let words = suspicions(&members[1..2]);
+    assert_eq!(manager.control(&takeover(&members[0], &words)), Err(Rejected::UnknownSender));
+    assert!(!stepped_down(&manager));
+}
+
+#[test]
+fn a30_a_paused_manager_that_comes_back_says_nothing_before_it_has_listened() {
+    for pause in [2, 5, 30] {
+        let (mut manager, members) = with_standby(&["standby", "a", "b"]);
+        manager.storing = false;
+        manager.rekey();
+        manager.forget();
+        manager.now = manager.now + Duration::from_secs(pause);
+        manager.storing = true;
+        manager.store();
+        manager.advance(Duration::from_millis(499));
+        assert!(manager.sent.is_empty(), "not even the key update that was on paper: {:?}", manager.sent);
+        let valid = takeover(&members[0], &suspicions(&members[1..]));
+        if pause == 2 {
+            manager.advance(Duration::from_millis(300));
+            assert!(!manager.multicasts(DatagramKind::Alarm).is_empty(), "nobody took over");
+            assert!(!manager.multicasts(DatagramKind::KeyUpdate).is_empty());
+        } else {
+            manager.control(&valid).unwrap();
+            manager.advance(Duration::from_secs(10));
+            assert!(manager.sent.is_empty() && stepped_down(&manager));
+        }
+    }
+}
+
+#[test]
+fn a_probe_is_answered_with_an_alarm_that_is_newer_than_any_before_and_once() {
+    let (mut manager, mut members) = with_standby(&["standby", "a"]);
+    let probe = members[1].offered.seal(ToManager::Probe { nonce: 4 });
+    manager.unicast(address(3), &probe).unwrap();
+    let [ToMember::Alive { nonce: 4, alarm }] = &manager.unicasts(&members[1].offered)[..] else { panic!() };
+    let before = members[1].alarm().counter;
+    members[1].hear(manager.now, alarm);
+    assert!(members[1].alarm().counter > before);
+    assert_eq!(manager.unicast(address(3), &probe), Err(Rejected::Stale), "a recorded one brings nothing");
+    let flood = (5..30).map(|nonce| members[1].offered.seal(ToManager::Probe { nonce }));
+    let refused = flood.filter(|probe| manager.unicast(address(3), probe).is_err()).count();
+    assert!(refused >= 20, "{refused}");
+}
+
+#[test]
+fn a_member_gets_its_credential_by_the_manager_it_has_now() {
+    let (mut manager, members) = with_standby(&["standby", "a"]);
+    let ask = members[1].offered.seal(ToManager::Credential { nonce: 1 });
+    manager.unicast(address(3), &ask).unwrap();
+    let [ToMember::Credential { nonce: 1, credential }] = manager.unicasts(&members[1].offered)[..] else {
+        panic!()
+    };
+    let grant = &members[1].offered.grant;
+    assert_eq!(credential, grant.credential);
+}
+
+#[test]
+fn evidence_of_an_eviction_is_taken_if_a_manager_of_this_subgroup_signed_it_and_of_nobody_else() {
+    let (mut manager, members) = with_standby(&["standby", "a", "b"]);
+    let named =
+        |identity: &str| Revocation { identity: Revocation::identity_hash(identity), certificate: [0; 32] };
+    let stranger = Ed25519Signer::from_seed(&Secret::new([0x77; 32]));
+    let own = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
+    let evidence = |nonce, signer: &Ed25519Signer, issuer: &Ed25519Signer| {
+        let revocations = vec![SignedRevocation::sign(GROUP, named("b"), signer)];
+        members[1].offered.seal(ToManager::Evidence { nonce, issuer: issuer.public_key(), revocations })
+    };
+    for (nonce, issuer) in [(1, &stranger), (2, &own)] {
+        let forged = evidence(nonce, &stranger, issuer);
+        assert_eq!(manager.unicast(address(3), &forged), Err(Rejected::NotAuthentic));
+    }
+    assert_eq!(manager.gsm.status(manager.now).revocations, 0);
+    manager.unicast(address(3), &evidence(3, &own, &own)).unwrap();
+    manager.advance(Duration::ZERO);
+    assert_eq!(manager.unicasts(&members[1].offered), [ToMember::EvidenceTaken { nonce: 3 }]);
+    assert!(manager.listed(&members[2].offered).is_none(), "b was a member: it is out");
+}
+
+#[test]
+fn a29_of_two_managers_of_one_subgroup_the_winner_takes_over_evictions_and_departures_and_begins_anew() {
+    let (mut manager, mut members) = with_standby(&["standby", "a", "b", "c", "d"]);
+    // They are heard no more: all but "a" are on the other side.
+    for _ in 0..3 {
+        manager.advance(Duration::from_secs(4));
+        let alive =
+            members[1].offered.seal(ToManager::Keepalive { counter: manager.now.micros(), held: None });
+        manager.unicast(address(3), &alive).unwrap();
+    }
+    manager.forget();
+    let sender = |place: usize| members[place].offered.grant.sender;
+    let mut other = Node::new("standby");
+    other.peer.roles.manager = true;
+    let conn = manager.connect(&other);
+    let state = StateId { term: Term(9), inst: Inst(1), epoch: Epoch(4) };
+    let handover = Handover {
+        group: GROUP,
+        subgroup: manager.gsm.domain().subgroup,
+        state,
+        revocations: vec![Revocation {
+            identity: Revocation::identity_hash("b"),
+            certificate: Node::new("b").peer.certificate,
+        }],
+        departed: vec![sender(1), sender(3), manager.gsm.own_sender()],
+        members: vec![sender(0), sender(4), SenderId(0x77)],
+        last: true,
+    };
+    manager.input(Input::Frame { conn, bytes: &Frame::Handover(handover).encode() }).unwrap();
+    let Some(Frame::HandoverTaken(HandoverTaken { office: Some(office), strangers })) =
+        manager.last_frame(conn)
+    else {
+        panic!("{:?}", manager.last_frame(conn))
+    };
+    assert_eq!(strangers, [SenderId(0x77)]);
+    let now = manager.gsm.status(manager.now).state;
+    assert!(office.start.same_start(now) && now.term > state.term && office.old == state);
+    let kept = |place: usize| manager.listed(&members[place].offered).is_some();
+    assert_eq!([0, 1, 2, 3, 4].map(kept), [true, true, false, false, true]);
+    members.iter_mut().for_each(|member| member.hear_all(&manager));
+    let with: Vec<_> = members.iter().map(|member| member.is_with(&manager)).collect();
+    assert_eq!(with, [true, true, false, false, true]);
+}
