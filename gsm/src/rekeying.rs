@@ -95,7 +95,8 @@ impl Gsm {
         self.send_alarm(now);
         self.begin_presence(now);
         // Leaf secrets are to be stepped for a standby, whether or not anybody comes or goes.
-        if std::mem::take(&mut self.urgent) && (self.keys.has_pending() || self.step_leaves) {
+        let urgent = std::mem::take(&mut self.urgent) && (self.keys.has_pending() || self.step_leaves);
+        if urgent || self.is_renewal_due() {
             self.cut(now);
         } else if self.keys.has_pending() {
             self.schedule_cut(now);

@@ -39,8 +39,12 @@ pub(crate) struct Renewed {
 }
 
 impl Gsm {
-    /// Whether a node that knows every leaf secret is out.
+    /// Whether a node that knows every leaf secret is out, and can be shut out: a journal that does not add up, or 65,535
+    /// renewals, allow none.
     pub(crate) fn is_renewal_due(&self) -> bool {
+        if !self.sound || self.ledger.renewals == u16::MAX {
+            return false;
+        }
         !self.ledger.trusted.exposed.is_empty() || self.tenure.overdue
     }
 

@@ -105,11 +105,15 @@ impl Gsm {
                 let before = before.unwrap_or_else(Remembered::nothing);
                 (gsm.ledger, gsm.since_snapshot) = (before.ledger, before.since_snapshot);
                 let manager = held.start.as_ref().and_then(|start| held.member(start.own));
-                gsm.tenure.out = manager.map(|manager| manager.identity.clone()).unwrap_or_default();
+                let identity = manager.map(|manager| manager.identity.clone()).unwrap_or_default();
                 gsm.record_always(JournalEntry::took_over(&held));
                 gsm.ledger.term = gsm.ledger.term.max(seat.known.term);
+                // Somebody may have been put out whom the manager before could not renew against any more.
+                let renewed = gsm.renew_if_due();
                 let NewStart { inst, commit, .. } = gsm.record_start(Some(seat.sender));
                 (gsm.inst, gsm.started) = (inst, commit);
+                gsm.announce_renewed(renewed);
+                gsm.tenure.out = identity;
             }
         }
         gsm.snapshot_due = true;

@@ -277,6 +277,7 @@ impl Member {
             (Lane::Unicast, DatagramKind::Reply) => self.on_reply(now, from.ip(), bytes),
             (Lane::Unicast, DatagramKind::Held) => self.on_held(now, bytes),
             (Lane::Unicast, DatagramKind::ToMember) => self.on_unicast(now, bytes),
+            (Lane::Unicast, DatagramKind::Farewell) => self.on_farewell(now, from, bytes),
             (Lane::Unicast, DatagramKind::Renewal) => self.on_renewal(now, from, bytes),
             (Lane::Unicast, DatagramKind::Takeover) => self.on_takeover(now, from, bytes),
             (Lane::Control, kind) => self.on_control(now, from, kind, bytes),

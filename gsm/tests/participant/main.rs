@@ -14,6 +14,8 @@ mod lan;
 #[cfg(test)]
 mod merging;
 #[cfg(test)]
+mod returning;
+#[cfg(test)]
 mod rogues;
 #[cfg(test)]
 mod roles;

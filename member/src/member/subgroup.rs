@@ -48,14 +48,24 @@ impl Member {
                 let heard = membership.on_revocations(now, from.ip(), holds, bytes)?;
                 heard.iter().for_each(|signed| self.revocations.learn(manager, signed, Origin::Heard));
             }
-            DatagramKind::Farewell => {
-                let farewell = membership.on_farewell(now, from.ip(), bytes)?;
-                self.candidates.prove(farewell.registrar);
-                self.sent_away = now;
-                self.go(now, Aim::Moved, Move::SentAway);
-            }
+            DatagramKind::Farewell => self.on_farewell(now, from, bytes)?,
             _ => return Err(Rejected::NotForUs),
         }
+        Ok(())
+    }
+
+    /// The manager gives way and says to whom; to all, or to those alone whom the other one does not know.
+    pub(super) fn on_farewell(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
+        let farewell = membership.on_farewell(now, from.ip(), bytes)?;
+        self.candidates.prove(farewell.registrar);
+        self.sent_away = now;
+        self.go(now, Aim::Moved, Move::SentAway);
         Ok(())
     }
 
