@@ -61,6 +61,10 @@ pub struct Participant {
     standby: Standby,
     loss: Option<Loss>,
     prepared: Option<Prepared>,
+    /// The record after which the disk holds no more of an office than that it is over.
+    tidies: Option<Commit>,
+    /// The newest record that became durable in member mode.
+    stored: Commit,
     /// What replaces the newest ring when its keys must go, and until when they may outlive the managership they
     /// came from.
     ring: Option<KeyRing>,
@@ -107,6 +111,8 @@ impl Participant {
             standby: Standby::new(),
             loss: None,
             prepared: None,
+            tidies: None,
+            stored: Commit(0),
             ring: None,
             ring_ends: None,
             now,
@@ -173,9 +179,14 @@ impl Participant {
         self.config.member.discovery.as_ref().map(|discovery| discovery.address)
     }
 
-    /// See [`Gsm::compaction`]; a member has nothing to make shorter.
+    /// See [`Gsm::compaction`]. A member has nothing to make shorter, but for the keys of a subgroup that the node manages
+    /// no more: they must not stay on the disk.
     pub fn compaction(&mut self) -> Option<(Commit, Vec<u8>)> {
-        self.gsm_mut()?.compaction()
+        match &mut self.inner {
+            Inner::Manager(gsm) => gsm.compaction(),
+            Inner::Member(_) => self.forget_on_disk(),
+            Inner::Neither => None,
+        }
     }
 
     /// See [`Member::learn_registrars`]. A manager has no use for them until it is a member.
@@ -345,6 +356,7 @@ impl Participant {
         let mut member = Member::new_after(self.config.member.clone(), rng, next_conn, vec![to]);
         member.shut_out(remembered.revocations().iter().copied());
         (self.remembered, self.journal) = (Some(remembered), journal);
+        self.leave_office();
         self.search(now, member, Some(signer));
     }
 

@@ -138,7 +138,8 @@ impl Standby {
         }
         self.leader = Some(Leader::of(following));
         if self.is_outlived(now, following) {
-            close = close.or(self.stop());
+            let outlived = self.stop();
+            close = close.or(outlived);
             self.leader = Some(Leader::of(following));
         }
         let free = matches!(self.link, Link::None) && self.rests.is_none_or(|rests| rests <= now);

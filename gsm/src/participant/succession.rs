@@ -126,6 +126,7 @@ impl Participant {
 
     /// The store reports, in member mode: the manager hears that the start is durable.
     pub(super) fn on_stored_as_member(&mut self, upto: Commit) {
+        self.stored = self.stored.max(upto);
         let Some(prepared) = &mut self.prepared else { return };
         if prepared.commit > upto || std::mem::replace(&mut prepared.told, true) {
             return;
@@ -153,7 +154,24 @@ impl Participant {
     pub(super) fn unprepare(&mut self) {
         if self.prepared.take().is_some() {
             self.record(JournalEntry::SteppedDown);
+            self.leave_office();
         }
+    }
+
+    /// The node is no manager any more, or did not become one. A record makes the store report, and what it holds of the
+    /// subgroup is dropped then.
+    pub(super) fn leave_office(&mut self) {
+        self.record(JournalEntry::Probe);
+        self.tidies = Some(self.journal.last);
+    }
+
+    /// The snapshot that leaves nothing of a subgroup on the disk, once it is durable that the office is over.
+    pub(super) fn forget_on_disk(&mut self) -> Option<(Commit, Vec<u8>)> {
+        let upto = self.tidies.filter(|upto| *upto <= self.stored && *upto == self.journal.last)?;
+        let remembered = self.remembered.as_mut().filter(|remembered| !remembered.doubtful)?;
+        self.tidies = None;
+        remembered.since_snapshot = 0;
+        Some((upto, remembered.ledger.encode()))
     }
 
     /// Whether a datagram is the takeover that was prepared for.

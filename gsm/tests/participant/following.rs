@@ -61,7 +61,7 @@ fn told(lan: &Lan, index: usize, is: impl Fn(&GsmEvent) -> bool) -> bool {
 
 #[test]
 fn a_join_a_leave_and_an_eviction_are_at_the_standby_before_anybody_is_told() {
-    let (mut lan, boss, heir, ann, bob) = company();
+    let (mut lan, boss, heir, ann, _) = company();
     let followed = |lan: &Lan| lan.nodes[heir].participant.followed().unwrap();
 
     let joiner = lan.member("joiner", &[boss]);
@@ -85,7 +85,6 @@ fn a_join_a_leave_and_an_eviction_are_at_the_standby_before_anybody_is_told() {
     let gone = |entry: &JournalEntry| *entry == JournalEntry::Departed { sender: left };
     assert!(followed(&lan) >= recorded(&lan, boss, gone));
 
-    let _ = bob;
     lan.evict(boss, "bob");
     assert!(lan.until(|lan| departed(lan, Departure::Evicted)));
     let evicted = |entry: &JournalEntry| matches!(entry, JournalEntry::Evicted { .. });
@@ -187,7 +186,7 @@ fn asks(lan: &mut Lan, manager: usize, peer: Peer, sender: SenderId) -> Vec<Fram
 
 #[test]
 fn nobody_follows_but_the_very_node_that_was_registered_and_may_manage() {
-    let (mut lan, boss, _, _, _) = company();
+    let (mut lan, boss, ..) = company();
     let (heir, ann) = (sender(&lan, boss, "heir"), sender(&lan, boss, "ann"));
     let own = lan.gsm(boss).own_sender();
     // A plain member, as itself and as the successor.
@@ -296,7 +295,7 @@ fn a_node_that_is_no_successor_any_more_holds_nothing() {
 
 #[test]
 fn no_more_than_two_follow_and_the_first_successors_are_they() {
-    let (mut lan, boss, _, ..) = company();
+    let (mut lan, boss, ..) = company();
     for identity in ["second", "third", "fourth"] {
         lan.add(identity, Part::Auto, true, &[boss], |_| {});
         lan.run(Duration::from_secs(8));

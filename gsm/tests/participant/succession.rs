@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gsm::{GsmEvent, Mode, Part, ParticipantEvent, RequestError};
+use gsm::{GsmEvent, JournalEntry, Mode, Part, ParticipantEvent, Remembered, RequestError};
 use member::MemberEvent;
-use protocol::{Frame, SenderId};
+use protocol::{Frame, SenderId, Term};
 
 use crate::following::{company, frames, holds_current, in_step, pair, sender};
 use crate::lan::{Lan, address};
@@ -179,6 +179,33 @@ fn a_handover_keeps_everybody_and_takes_a_moment() {
     lan.run(Duration::from_secs(60));
     assert_eq!(lan.managers(), [heir]);
     assert!([ann, bob].iter().all(|node| holds_current(&lan, heir, *node) && !registered(&lan, *node)));
+}
+
+#[test]
+fn whoever_is_no_manager_any_more_keeps_no_key_of_the_subgroup_on_its_disk() {
+    let (mut lan, boss, heir, ..) = company();
+    let now = lan.now;
+    lan.gsm_mut(boss).hand_over(now, None).unwrap();
+    lan.settle(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    lan.run(Duration::from_millis(100));
+    let last = lan.nodes[boss].records.last().unwrap().0;
+    let (upto, snapshot) = lan.nodes[boss].participant.compaction().unwrap();
+    assert_eq!(upto, last);
+    let remembered = Remembered::from_loaded(Some((upto, &snapshot)), [], false).unwrap().unwrap();
+    assert_eq!((remembered.place(), remembered.members()), (None, 0));
+    assert_eq!(remembered.term(), before_handover(&lan, boss));
+    assert_eq!(lan.nodes[boss].participant.compaction(), None);
+}
+
+/// The term of the last start in a node's journal.
+fn before_handover(lan: &Lan, index: usize) -> Term {
+    let entries = lan.nodes[index].records.iter().filter_map(|(_, bytes)| JournalEntry::decode(bytes).ok());
+    let terms = entries.filter_map(|entry| match entry {
+        JournalEntry::Started { term, .. } => Some(term),
+        _ => None,
+    });
+    terms.max().unwrap()
 }
 
 #[test]
