@@ -1,4 +1,4 @@
-//! The member whose manager is lost, and that gets another one (DESIGN: failover; attacks A26 to A28).
+//! The member whose manager is lost, and that gets another one (DESIGN: failover; attacks A26, A27 and A28).
 
 use std::net::SocketAddr;
 use std::time::Duration;
