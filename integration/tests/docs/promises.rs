@@ -19,9 +19,10 @@ fn every_promise_names_a_test_that_exists() {
             assert!(said.insert(promise.clone()), "{promise:?} is there twice");
             let source = read(file);
             let at = source.find(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no {test}"));
-            let before = source[..at].trim_end().lines().next_back().unwrap_or_default();
-            let attributes = source[..at].trim_end().rsplit("\n\n").next().unwrap_or_default();
-            assert!(attributes.contains("#[test]") || before.contains("test"), "{test} in {file} is no test");
+            let above = source[..at].trim_end_matches("async ").trim_end().rsplit("\n\n").next();
+            let marked =
+                above.is_some_and(|above| above.contains("#[test]") || above.contains("#[tokio::test"));
+            assert!(marked, "{test} in {file} is no test");
         }
     }
 }
