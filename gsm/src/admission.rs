@@ -151,4 +151,13 @@ impl Gsm {
         self.keys.join(join);
         commit
     }
+
+    /// Registrations whose deadline is over.
+    pub(crate) fn close_overdue(&mut self, now: Instant) {
+        for conn in self.registrar.overdue(now) {
+            self.registrar.forget(conn);
+            self.outbox.forget(conn);
+            self.outbox.send(Transmit::Close { conn });
+        }
+    }
 }

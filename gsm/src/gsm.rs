@@ -40,6 +40,8 @@ const SUSPICION_ALARMS_PER_SECOND: u32 = 4;
 pub(crate) enum Timer {
     /// When to say that we are alive.
     Alarm,
+    /// When to send the parity of a key update.
+    Parity,
     /// When the rekey interval ends.
     Rekey,
     /// When to look for members that fell silent.
@@ -352,7 +354,8 @@ impl Gsm {
             return self.on_discovery(now, from, bytes);
         }
         match (lane, Envelope::for_domain(bytes, &self.domain)?.kind) {
-            (Lane::Control, DatagramKind::Nak) => self.on_nak(now, bytes),
+            (Lane::Control, DatagramKind::Nak) => self.on_nak(now, from, bytes),
+            (Lane::Control, DatagramKind::KeyUpdate) => self.on_answered(now, from, bytes),
             (Lane::Control, DatagramKind::Alarm) => self.on_own_alarm(now, bytes),
             (Lane::Control, DatagramKind::Suspicion) => self.on_suspicion(now, bytes),
             (Lane::Control, DatagramKind::Question) => self.answer_former(now),
@@ -390,6 +393,7 @@ impl Gsm {
         }
         match timer {
             Timer::Alarm => self.send_alarm(now),
+            Timer::Parity => self.on_parity_due(now),
             Timer::Rekey => self.cut(now),
             Timer::Expiry => self.expire_members(now),
             Timer::Refresh => {
@@ -406,14 +410,6 @@ impl Gsm {
             Timer::Probe => self.probe(now),
             Timer::Claim => self.on_claim_due(now),
             Timer::Return => self.on_return_due(now),
-        }
-    }
-
-    fn close_overdue(&mut self, now: Instant) {
-        for conn in self.registrar.overdue(now) {
-            self.registrar.forget(conn);
-            self.outbox.forget(conn);
-            self.outbox.send(Transmit::Close { conn });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cutting a batch (GSM 3.4, 3.5): stage, record, send, merge.
 
-use protocol::Instant;
 use protocol::limits::KEPT_UPDATES;
+use protocol::{Epoch, Instant};
 
 use crate::event::{GsmEvent, RekeySummary};
 use crate::gsm::{Gsm, Timer};
@@ -80,11 +80,13 @@ impl Gsm {
             activation,
             key_check: self.domain.key_check(&cut.group_key, cut.state),
             policy: self.policy.digest(),
+            unasked: cut.previous == Epoch(0) && self.members.iter().nth(1).is_some(),
         };
         let prefilter = self.prefilters.get(&cut.previous);
         let (transmits, sent) =
-            self.transmitter.send(&self.domain, &terms, &cut.staged, &*self.signer.0, prefilter);
+            self.transmitter.send(now, &self.domain, &terms, &cut.staged, &*self.signer.0, prefilter);
         transmits.into_iter().for_each(|transmit| self.outbox.send(transmit));
+        self.set_parity();
         self.follow(now, &cut, activation);
         self.outbox.tell(GsmEvent::Rekeyed(summary(&cut, sent)));
         if cut.hard {
@@ -100,6 +102,18 @@ impl Gsm {
             self.cut(now);
         } else if self.keys.has_pending() {
             self.schedule_cut(now);
+        }
+    }
+
+    /// Parity of a key update that goes out a little later than its data.
+    pub(crate) fn on_parity_due(&mut self, now: Instant) {
+        self.transmitter.on_due(now).into_iter().for_each(|transmit| self.outbox.send(transmit));
+        self.set_parity();
+    }
+
+    fn set_parity(&mut self) {
+        if let Some(due) = self.transmitter.due() {
+            self.timers.set(Timer::Parity, due);
         }
     }
 

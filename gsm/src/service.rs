@@ -78,13 +78,26 @@ impl Gsm {
         }
     }
 
-    /// A member lost a key update: the packet that serves it goes out again at once (GSM 3.6).
-    pub(crate) fn on_nak(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
+    /// A member lost a key update: what serves it goes out at once (GSM 3.6).
+    pub(crate) fn on_nak(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
         let prefilters = &self.prefilters;
         let nak = Nak::verify(bytes, &self.domain, |epoch| prefilters.get(&epoch))?;
-        let repairs = self.transmitter.repair(now, self.config.timing.nak_wait, &nak)?;
+        let repairs = self.transmitter.repair(now, self.config.timing.nak_wait, from, &nak)?;
         repairs.into_iter().for_each(|repair| self.outbox.send(repair));
         Ok(())
+    }
+
+    /// A packet of a key update, from a member that answered a NAK or back from the network.
+    pub(crate) fn on_answered(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
+        if from == self.config.address {
+            return Err(Rejected::NotForUs);
+        }
+        self.transmitter.on_heard(now, self.config.timing.nak_wait, bytes)
     }
 
     /// A member speaks under its unicast key.

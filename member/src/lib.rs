@@ -4,6 +4,7 @@
 //! randomness and the signature verifier when it builds one.
 
 mod activation;
+mod blocks;
 mod candidates;
 mod config;
 mod election;
@@ -13,6 +14,7 @@ mod heard;
 mod loss;
 mod member;
 mod membership;
+mod reception;
 mod registration;
 mod repair;
 mod revocations;

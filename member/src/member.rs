@@ -1,5 +1,6 @@
 //! The member: routes inputs to the parts that deal with them, and their outcomes to the outbox.
 
+mod asking;
 mod failover;
 mod following;
 mod seeking;
@@ -425,6 +426,9 @@ impl Machine for Member {
         if due(self.repair.due()) {
             self.on_repair_due(now);
         }
+        if due(self.answers_due()) {
+            self.on_answers_due(now);
+        }
         if due(self.catch_up.as_ref().and_then(CatchUp::due)) {
             self.on_catch_up_due(now);
         }
@@ -461,6 +465,7 @@ impl Machine for Member {
             self.watch.due(),
             self.evidence.due(),
             self.repair.due(),
+            self.answers_due(),
             self.catch_up.as_ref().and_then(CatchUp::due),
             self.witness.due(),
             self.search.due(),

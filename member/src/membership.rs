@@ -1,8 +1,9 @@
 //! One standing registration: the key path, the gate, the schedule of keys, and what is missing.
 
+mod neighbours;
 mod succession;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crypto::{PublicKey, Secret};
@@ -14,7 +15,9 @@ use protocol::{
 };
 
 use crate::activation::Activation;
+use crate::blocks::Blocks;
 use crate::config::MemberConfig;
+use crate::reception::Reception;
 use crate::registration::Admission;
 
 /// Key update packets for this member that wait for an earlier one.
@@ -51,6 +54,11 @@ pub(crate) struct Membership {
     reached: StateId,
     /// Updates that lead past the one this member lacks.
     pending: BTreeMap<Epoch, Verified<UpdatePacket>>,
+    /// The packets of the newest updates.
+    blocks: Blocks,
+    reception: Reception,
+    /// Nonces of the newest NAKs.
+    heard_naks: VecDeque<u64>,
     /// The newest signed alarm says that this state is current, and its join was not cut by then.
     not_cut_at: Option<StateId>,
 }
@@ -84,6 +92,7 @@ impl Membership {
             grant.prefilter.clone(),
             std::sync::Arc::clone(&config.verifier),
         );
+        let blocks = Blocks::new(grant.domain, grant.reg_no);
         let activation = Activation::new(grant.domain, grant.sender, grant.timing);
         Self {
             registrar,
@@ -102,6 +111,9 @@ impl Membership {
             former: Vec::new(),
             renewals: None,
             pending: BTreeMap::new(),
+            blocks,
+            reception: Reception::default(),
+            heard_naks: VecDeque::new(),
             not_cut_at: None,
         }
     }
@@ -135,7 +147,7 @@ impl Membership {
 
     /// Leaves of the key tree, taken or not: an upper bound of the number of members.
     pub(crate) fn leaves(&self) -> u64 {
-        u64::from(self.grant.degree.get()).saturating_pow(u32::from(self.height))
+        u64::from(self.grant.degree.get()).saturating_pow(u32::from(self.height.max(self.path.height())))
     }
 
     pub(crate) const fn path(&self) -> &KeyPath {
@@ -186,22 +198,28 @@ impl Membership {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<Effect, Rejected> {
+        if let Some(claimed) = UpdatePacket::claimed(datagram)
+            && self.on_spare(&claimed, datagram)?
+        {
+            return Ok(Effect::default());
+        }
         let packet = self.gate.key_update(now, from.ip(), Some(self.reached.epoch), datagram)?;
-        let header = &packet.header;
+        let (named, header) = (Named::from(&*packet), &packet.header);
+        let hard = header.hard;
         let mut effect = self.follow(header.state, from);
-        effect.ring = self.activation.sight(now, header.state, header.hard, header.activation);
+        effect.ring = self.activation.sight(now, header.state, hard, header.activation);
         self.known = self.known.max(header.state);
-        if header.hard {
+        if hard {
             self.hard = self.hard.max(header.state.epoch);
         }
-        if header.serves(self.grant.reg_no) {
-            self.pending.insert(header.state.epoch, packet);
+        if let Some(own) = self.blocks.take(packet) {
+            self.pending.insert(named.state.epoch, own);
             while self.pending.len() > MAX_PENDING {
                 self.pending.pop_last();
             }
             self.install_pending(&mut effect);
-        } else if self.step_to(&Named::from(&*packet)) {
-            effect.installed = Some((packet.header.state, packet.header.hard));
+        } else if self.step_to(&named) {
+            effect.installed = Some((named.state, hard));
             effect.ring = true;
         }
         Ok(effect)
@@ -215,6 +233,8 @@ impl Membership {
         datagram: &[u8],
     ) -> Result<(Verified<Alarm>, Effect), Rejected> {
         let alarm = self.gate.alarm(now, from.ip(), datagram)?;
+        let timing = &self.grant.timing;
+        self.reception.on_alarm(now, timing.alarm_interval, timing.silence);
         let mut effect = self.follow(alarm.state, from);
         effect.ring = self.note_alarm(now, &alarm, datagram);
         if self.reached < alarm.state && self.step_to(&Named::from(&*alarm)) {
@@ -291,6 +311,7 @@ impl Membership {
         self.start = state;
         self.path.forget();
         self.pending.clear();
+        self.blocks.forget();
         self.not_cut_at = None;
         self.hard = Epoch(0);
         self.reached = state.at(Epoch(0));
@@ -388,6 +409,7 @@ impl Membership {
         self.gate.install_prefilter(state.epoch, self.grant.domain.prefilter(&key, state));
         self.activation.install(state, key);
         self.reached = self.reached.max(state);
+        self.blocks.on_held(self.reached);
         self.pending.retain(|epoch, _| *epoch > state.epoch);
         self.not_cut_at = None;
     }

@@ -1,4 +1,7 @@
 //! Getting back what was lost (GSM 3.6, KS 4.2): when a member asks, whom, and how often.
+//!
+//! The wait before a NAK is drawn so that of many members that lost a packet few ask, whatever their number: each part of the
+//! wait is drawn half as often as the one after it. The first ones are heard by the others, which then keep silent.
 
 use std::time::Duration;
 
@@ -7,6 +10,10 @@ use rand_core::CryptoRng;
 
 use crate::registration::jitter;
 
+/// Parts of the wait before a NAK, at most.
+const MAX_PARTS: u32 = 28;
+/// From the first unicast request to the second: either may be lost, and a manager answers two at once.
+const FIRST_RETRY: Duration = Duration::from_millis(300);
 /// Unanswered unicast requests after which the member registers again: its manager does not know it any more.
 const MAX_UNANSWERED: u32 = 5;
 
@@ -27,12 +34,14 @@ pub(crate) struct Repair {
     wanted: Option<StateId>,
     rounds: u32,
     unanswered: u32,
+    /// Another member asked in the place of this one, which happens once in a gap.
+    suppressed: bool,
     due: Option<Instant>,
 }
 
 impl Repair {
     pub(crate) const fn new() -> Self {
-        Self { wanted: None, rounds: 0, unanswered: 0, due: None }
+        Self { wanted: None, rounds: 0, unanswered: 0, suppressed: false, due: None }
     }
 
     pub(crate) const fn due(&self) -> Option<Instant> {
@@ -48,7 +57,7 @@ impl Repair {
         &mut self,
         now: Instant,
         (wanted, nakable): (StateId, bool),
-        timing: &Timing,
+        (timing, members): (&Timing, u64),
         rng: &mut dyn CryptoRng,
     ) {
         if self.wanted == Some(wanted) {
@@ -58,10 +67,27 @@ impl Repair {
         self.wanted = Some(wanted);
         if fresh && nakable {
             self.rounds = 0;
-            self.due = Some(now + nak_wait(timing, rng));
+            self.due = Some(now + nak_wait(timing, members, rng));
         } else if fresh {
             self.rounds = Timing::NAK_ROUNDS;
             self.due = Some(now + timing.nak_wait + jitter(rng, timing.nak_round));
+        }
+    }
+
+    /// Another member asked for the same before this one did: its NAK counts as ours. Once in a gap, so that whoever sends
+    /// NAKs that only members hear silences none of them for longer (attack A19).
+    pub(crate) fn on_asked(
+        &mut self,
+        now: Instant,
+        wanted: StateId,
+        (timing, members): (&Timing, u64),
+        rng: &mut dyn CryptoRng,
+    ) {
+        let waits = self.due.is_some() && self.rounds < Timing::NAK_ROUNDS;
+        if self.wanted == Some(wanted) && waits && !self.suppressed {
+            self.suppressed = true;
+            self.rounds += 1;
+            self.due = Some(now + timing.nak_round + nak_wait(timing, members, rng));
         }
     }
 
@@ -81,22 +107,87 @@ impl Repair {
         self.due = self.wanted.map(|_| now + RESYNC_INTERVAL);
     }
 
-    /// `due` has come: what to do now.
-    pub(crate) fn on_due(&mut self, now: Instant, timing: &Timing, rng: &mut dyn CryptoRng) -> Option<Ask> {
+    /// `due` has come: what to do now. `nakable` says whether a NAK could help: there is a key for its MAC, and the packet
+    /// that it would bring is not here already.
+    pub(crate) fn on_due(
+        &mut self,
+        now: Instant,
+        nakable: bool,
+        (timing, members): (&Timing, u64),
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Ask> {
         self.due = None;
         self.wanted?;
-        if self.rounds < Timing::NAK_ROUNDS {
+        if nakable && self.rounds < Timing::NAK_ROUNDS {
             self.rounds += 1;
-            self.due = Some(now + timing.nak_round + nak_wait(timing, rng));
+            self.due = Some(now + timing.nak_round + nak_wait(timing, members, rng));
             return Some(Ask::Nak);
         }
+        self.rounds = Timing::NAK_ROUNDS;
         self.unanswered += 1;
-        self.due = Some(now + RESYNC_INTERVAL + jitter(rng, Duration::from_millis(100)));
+        let retry = if self.unanswered == 1 { FIRST_RETRY } else { RESYNC_INTERVAL };
+        self.due = Some(now + retry + jitter(rng, Duration::from_millis(100)));
         Some(if self.unanswered > MAX_UNANSWERED { Ask::Rejoin } else { Ask::Resync })
     }
 }
 
-/// Between a quarter of the longest wait and all of it.
-fn nak_wait(timing: &Timing, rng: &mut dyn CryptoRng) -> Duration {
-    timing.nak_wait / 4 + jitter(rng, timing.nak_wait * 3 / 4)
+/// A random time between a quarter of the longest wait and all of it.
+///
+/// That time is cut into one part more than there are doublings up to `members`; the last part is drawn by half of them, the
+/// one before by a quarter, and so on. So about one of all members draws one of the first, and when ten of a thousand lost
+/// something, about one of the ten asks some milliseconds before the others.
+pub(crate) fn nak_wait(timing: &Timing, members: u64, rng: &mut dyn CryptoRng) -> Duration {
+    let parts = (u64::BITS - members.leading_zeros() + 1).clamp(1, MAX_PARTS);
+    let early = rng.next_u32().trailing_zeros().min(parts - 1);
+    let part = timing.nak_wait * 3 / 4 / parts;
+    timing.nak_wait / 4 + part * (parts - 1 - early) + jitter(rng, part)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn few_of_many_ask_first_however_many_they_are() {
+        let (timing, mut rng) = (Timing::default(), ChaCha12Rng::seed_from_u64(1));
+        for members in [0, 1, 10, 1_000, 100_000, 1 << 26, u64::MAX] {
+            let mut waits: Vec<_> =
+                (0..members.clamp(100, 20_000)).map(|_| nak_wait(&timing, members, &mut rng)).collect();
+            waits.sort_unstable();
+            assert!(waits[0] >= timing.nak_wait / 4 && waits.last().unwrap() <= &timing.nak_wait);
+            if (1_000..=100_000).contains(&members) {
+                // A round trip on a LAN after the first, not many have asked.
+                let first = waits[0] + Duration::from_millis(2);
+                assert!(waits.iter().filter(|wait| **wait < first).count() <= 20, "of {members}");
+            }
+        }
+    }
+
+    /// Attack A19: a suppressor silences a member once in a gap and not in both rounds.
+    #[test]
+    fn a_suppressor_silences_one_back_off_of_a_gap() {
+        let (timing, mut rng) = (Timing::default(), ChaCha12Rng::seed_from_u64(1));
+        let state = |epoch| StateId {
+            term: protocol::Term(1),
+            inst: protocol::Inst(1),
+            epoch: protocol::Epoch(epoch),
+        };
+        let (mut repair, start) = (Repair::new(), Instant::from_micros(1_000_000));
+        repair.on_gap(start, (state(5), true), (&timing, 1_000), &mut rng);
+        repair.on_asked(start, state(4), (&timing, 1_000), &mut rng);
+        assert!(repair.due().unwrap() <= start + timing.nak_wait, "that was another update");
+        for after in [1, 2, 3, 300] {
+            let now = start + Duration::from_millis(after);
+            repair.on_asked(now, state(5), (&timing, 1_000), &mut rng);
+        }
+        let second = repair.due().unwrap();
+        assert!(second <= start + timing.nak_round + timing.nak_wait * 2);
+        assert_eq!(repair.on_due(second, true, (&timing, 1_000), &mut rng), Some(Ask::Nak));
+        let third = repair.due().unwrap();
+        assert_eq!(repair.on_due(third, true, (&timing, 1_000), &mut rng), Some(Ask::Resync));
+        assert!(third <= start + (timing.nak_round + timing.nak_wait) * 2 + timing.nak_wait);
+    }
 }

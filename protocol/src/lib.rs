@@ -37,9 +37,9 @@ pub use envelope::{DatagramKind, Envelope, PROTOCOL_VERSION, Verified};
 pub use gate::Gate;
 pub use ids::{Commit, ConnId, GroupId, Inst, RosterVersion, SenderId, StateId, SubgroupId, Term};
 pub use key_update::{
-    Body, SCHEME_LKH, STRATEGY_GROUP_ORIENTED, SealedUpdate, UpdateHeader, UpdatePacket, entry_bound,
-    message_loss, packet_loss, packet_overhead, parity_for_message, parity_for_packet, seal_update,
-    target_bound,
+    Block, Body, PARITY_EXCESS, SCHEME_LKH, STRATEGY_GROUP_ORIENTED, SealedUpdate, UpdateHeader,
+    UpdatePacket, entry_bound, message_loss, packet_loss, packet_overhead, parity_for_message,
+    parity_for_packet, seal_update, target_bound,
 };
 pub use keys::{Domain, RegistrationKeys};
 pub use keytree::{Epoch, RegNo, Version};
@@ -47,7 +47,7 @@ pub use limits::Timing;
 pub use machine::{
     Blame, CloseReason, DataHint, Input, Lane, Machine, Peer, Record, Rejected, Role, Transmit,
 };
-pub use nak::{ALL_MISSING, ANY_BLOCK, Nak};
+pub use nak::{ALL_MISSING, ANY_BLOCK, Nak, UNKNOWN_LOSS};
 pub use outbox::{MAX_OUTBOX, Outbox};
 pub use registration::{
     Confirm, Follow, Frame, Grant, Handover, HandoverTaken, Join, JoinRole, OfficeTaken, Refusal, StatePart,

@@ -104,6 +104,17 @@ pub const MAX_HANDED: usize = 2_048;
 pub const MAX_DEPTH: usize = 16;
 /// The most packets of one key update, parity included; their number is 16 bits on the wire.
 pub const MAX_UPDATE_PACKETS: usize = 65_535;
+/// Packets of a block of forward error correction, parity included: a NAK names them by one bit each.
+pub const MAX_BLOCK_PACKETS: usize = 32;
+/// Data packets of a block, at most.
+pub const BLOCK_DATA: u8 = 10;
+/// Parity packets of a block, at most: those sent at once and those kept for repair.
+pub const MAX_BLOCK_PARITY: u8 = 22;
+/// Parity packets of a block that are signed with the others and kept for repair.
+pub const SPARE_PARITY: u8 = 8;
+/// Between the data of a key update and its parity, and between one half of that and the other: longer than most bursts in
+/// which a LAN loses packets, shorter than the wait before a NAK.
+pub const PARITY_DELAY: Duration = Duration::from_millis(4);
 /// How many epochs a manager keeps the packets of, to answer NAKs.
 pub const KEPT_UPDATES: usize = 8;
 /// Data packets that wait for a key not yet held.
@@ -119,8 +130,15 @@ pub const SIGNATURE_CHECKS_PER_SECOND: u32 = 500;
 pub const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Resync answers a manager gives in a second, to all members together.
 pub const RESYNC_ANSWERS_PER_SECOND: u32 = 2_000;
-/// How much multicast repair one epoch may cost, as a multiple of its key update's bytes.
+/// How much multicast repair one epoch may cost, as a multiple of its key update's bytes without parity.
 pub const REPAIR_BYTES_FACTOR: usize = 3;
+/// The least loss a manager reckons with, in thousandths: one parity packet of ten, and a single packet is not repeated.
+pub const MIN_RECKONED_LOSS: u16 = 20;
+/// The most, in thousandths: with more parity than that belongs to it, every key update would cost all members more than
+/// repair costs those that lost something.
+pub const MAX_RECKONED_LOSS: u16 = 400;
+/// What it reckons with at least for the first key update of a start, in thousandths: nobody can send a NAK for it.
+pub const RESTART_LOSS: u16 = 300;
 
 /// The times of a group. All are set by the manager's configuration, and the members learn
 /// them from their grant. Of them only the rekey interval changes while the manager runs, and no member acts on it.

@@ -1,4 +1,5 @@
-//! The NAK (GSM 3.6): a member says on the control address which key update it lacks.
+//! The NAK (GSM 3.6): a member says on the control address which key update it lacks. The manager answers, members that
+//! lack the same keep silent, and other members answer if it goes on.
 //!
 //! | field | bytes | meaning |
 //! |---|---|---|
@@ -6,8 +7,9 @@
 //! | wanted | 16 | the state whose key update is missing |
 //! | held | 4 | epoch of the state the asker holds; its prefilter key makes the MAC |
 //! | reg-no | 4 | who asks, so that a manager knows which packet serves it |
-//! | block | 2 | the FEC block, 65,535 when the asker saw none of it |
-//! | missing | 4 | bit mask of packets within the block; all ones when it saw none |
+//! | block | 2 | the FEC block that serves the asker, 65,535 when it does not know which |
+//! | missing | 4 | the packets it lacks of that block, by position; all ones when it does not know |
+//! | loss | 1 | how many of 100 alarms it loses; 255 when it heard too few to say |
 //! | nonce | 8 | random, so that no two NAKs are byte-equal |
 //! | MAC | 16 | prefilter, under the key of `held`, over everything before |
 
@@ -20,10 +22,12 @@ use crate::ids::StateId;
 use crate::keys::Domain;
 use crate::machine::Rejected;
 
-/// "I saw no packet of it", in [`Nak::block`].
+/// "I do not know which block serves me", in [`Nak::block`].
 pub const ANY_BLOCK: u16 = u16::MAX;
 /// The same, in [`Nak::missing`].
 pub const ALL_MISSING: u32 = u32::MAX;
+/// "I cannot say yet", in [`Nak::loss`].
+pub const UNKNOWN_LOSS: u8 = u8::MAX;
 const MAC_LEN: usize = 16;
 
 /// A request for a lost key update.
@@ -37,8 +41,11 @@ pub struct Nak {
     pub reg_no: RegNo,
     /// The FEC block, or [`ANY_BLOCK`].
     pub block: u16,
-    /// The packets missing in it, or [`ALL_MISSING`].
+    /// The packets missing in it, a bit for each position, or [`ALL_MISSING`].
     pub missing: u32,
+    /// How many of 100 alarms the asker loses, or [`UNKNOWN_LOSS`]. The manager takes from it how much parity it sends
+    /// along with the next key updates; who lies about it causes more of that, up to a bound.
+    pub loss: u8,
     /// Random.
     pub nonce: u64,
 }
@@ -48,7 +55,7 @@ impl Nak {
     pub fn encode(&self, domain: &Domain, prefilter: &Secret<32>) -> Vec<u8> {
         let mut writer = Envelope::begin(DatagramKind::Nak, domain);
         writer.state(self.wanted).epoch(self.held).reg_no(self.reg_no);
-        writer.u16(self.block).u32(self.missing).u64(self.nonce);
+        writer.u16(self.block).u32(self.missing).u8(self.loss).u64(self.nonce);
         let tag = mac(domain.suite, prefilter, Label::NakMac, &[writer.as_bytes()]);
         writer.bytes(&tag);
         writer.into_bytes()
@@ -64,10 +71,14 @@ impl Nak {
             reg_no: reader.reg_no()?,
             block: reader.u16()?,
             missing: reader.u32()?,
+            loss: reader.u8()?,
             nonce: reader.u64()?,
         };
         reader.take(MAC_LEN)?;
         reader.finish()?;
+        if nak.loss > 100 && nak.loss != UNKNOWN_LOSS {
+            return Err(Malformed::Invalid("loss"));
+        }
         Ok(nak)
     }
 

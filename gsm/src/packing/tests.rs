@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use protocol::limits::MAX_DATAGRAM;
 use protocol::{
-    Domain, Epoch, GroupId, Inst, Reader, StateId, SubgroupId, Term, Transmit, UpdateHeader, Writer,
+    Domain, Epoch, GroupId, Inst, Instant, Reader, StateId, SubgroupId, Term, Transmit, UpdateHeader, Writer,
     packet_overhead,
 };
 
@@ -288,12 +288,15 @@ proptest! {
                 activation: Duration::from_millis(100),
                 key_check: [0; 8],
                 policy: [0; 16],
+                unasked: false,
             };
             let signer = Ed25519Signer::from_seed(&Secret::new([1; 32]));
-            let (transmits, sent) = transmitter.send(&domain, &terms, staged, &signer, None);
+            let now = Instant::from_micros(1_000_000);
+            let (transmits, sent) = transmitter.send(now, &domain, &terms, staged, &signer, None);
             prop_assert_eq!(transmits.len(), sent.packets);
             prop_assert!(sent.packets >= 1, "even an update without entries is announced");
-            for transmit in transmits {
+            let later = transmitter.due().map(|_| transmitter.on_due(now + Duration::from_secs(1)));
+            for transmit in transmits.into_iter().chain(later.into_iter().flatten()) {
                 let Transmit::Multicast { bytes, .. } = transmit else { panic!("unexpected {transmit:?}") };
                 prop_assert!(bytes.len() <= size, "{} bytes for {} members", bytes.len(), members.len());
             }

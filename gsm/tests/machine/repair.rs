@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::limits::REPAIR_BYTES_FACTOR;
-use protocol::{ALL_MISSING, ANY_BLOCK, DatagramKind, Domain, Epoch, Nak, RegNo, Rejected};
+use protocol::{ALL_MISSING, ANY_BLOCK, DatagramKind, Domain, Epoch, Input, Lane, Nak, RegNo, Rejected};
 
 use super::support::{Manager, Node, Offered, address};
 
@@ -16,6 +16,8 @@ fn lost_update() -> (Manager, Offered, Vec<Vec<u8>>) {
     manager.forget();
     manager.evict("c");
     let update = manager.multicasts(DatagramKind::KeyUpdate);
+    // What follows of it unasked.
+    manager.advance(Duration::from_millis(20));
     manager.forget();
     (manager, witness, update)
 }
@@ -28,6 +30,7 @@ fn nak(witness: &Offered, nonce: u64, reg_no: RegNo) -> Nak {
         reg_no,
         block: ANY_BLOCK,
         missing: ALL_MISSING,
+        loss: 0,
         nonce,
     }
 }
@@ -105,6 +108,44 @@ fn naks_for_one_packet_within_a_round_bring_it_once() {
     let nak = nak(&witness, 99, RegNo(3));
     manager.control(&nak.encode(&witness.grant.domain, &witness.grant.prefilter)).unwrap();
     assert_eq!(repairs(&manager), 2 * update[0].len(), "the next round gets another");
+}
+
+/// An insider that asks a thousand times a second uses up what its address may ask for, and not the repair of the others.
+#[test]
+fn a_flood_from_one_address_leaves_repair_for_the_others() {
+    let (mut manager, witness, update) = lost_update();
+    let ask = |manager: &mut Manager, host, nonce| {
+        let bytes = nak(&witness, nonce, RegNo(1)).encode(&witness.grant.domain, &witness.grant.prefilter);
+        manager.input(Input::Datagram { lane: Lane::Control, from: address(host), bytes: &bytes })
+    };
+    for nonce in 0..600 {
+        ask(&mut manager, 66, nonce).unwrap();
+        manager.advance(Duration::from_millis(1));
+    }
+    assert_eq!(repairs(&manager), 2 * update[0].len(), "as often as there are rounds");
+    manager.forget();
+    ask(&mut manager, 7, 10_000).unwrap();
+    assert_eq!(repairs(&manager), update[0].len());
+}
+
+/// What is sent unasked follows the loss that NAKs report, up at once and down while nobody asks.
+#[test]
+fn repeats_follow_the_loss_that_members_report() {
+    let (mut manager, witness, _) = lost_update();
+    let copies = |manager: &mut Manager| {
+        manager.forget();
+        manager.rekey();
+        manager.advance(Duration::from_millis(20));
+        manager.multicasts(DatagramKind::KeyUpdate).len()
+    };
+    assert_eq!(copies(&mut manager), 1);
+    let lossy = Nak { loss: 40, ..nak(&witness, 1, RegNo(1)) };
+    manager.control(&lossy.encode(&witness.grant.domain, &witness.grant.prefilter)).unwrap();
+    assert_eq!(copies(&mut manager), 3);
+    let quiet: Vec<_> = (0..12).map(|_| copies(&mut manager)).collect();
+    assert_eq!(quiet.last(), Some(&2), "{quiet:?}");
+    let quieter: Vec<_> = (0..12).map(|_| copies(&mut manager)).collect();
+    assert_eq!(quieter.last(), Some(&1), "{quieter:?}");
 }
 
 #[test]

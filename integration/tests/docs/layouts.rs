@@ -179,17 +179,19 @@ fn the_nak_stands_as_its_table_says() {
         reg_no: RegNo(0xb3b3_b3b3),
         block: protocol::ANY_BLOCK,
         missing: protocol::ALL_MISSING,
+        loss: protocol::UNKNOWN_LOSS,
         nonce: 0xb4b4_b4b4_b4b4_b4b4,
     };
     let bytes = nak.encode(&DOMAIN, &Secret::new([7; 32]));
     let envelope = envelope(DatagramKind::Nak);
-    let expected: [(&str, &[u8]); 8] = [
+    let expected: [(&str, &[u8]); 9] = [
         ("envelope", &envelope),
         ("wanted", &[0xb1; 16]),
         ("held", &[0xb2; 4]),
         ("reg-no", &[0xb3; 4]),
         ("block", &[0xff; 2]),
         ("missing", &[0xff; 4]),
+        ("loss", &[0xff]),
         ("nonce", &[0xb4; 8]),
         ("MAC", &bytes[bytes.len() - 16..]),
     ];

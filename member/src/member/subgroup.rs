@@ -3,15 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use protocol::{
-    ALL_MISSING, ANY_BLOCK, DatagramKind, Envelope, Instant, Nak, Question, Rejected, Timing, ToManager,
-    ToMember, Transmit,
-};
+use protocol::{DatagramKind, Envelope, Instant, Question, Rejected, Timing, ToManager, ToMember};
 
 use super::{Aim, Member, Timer};
 use crate::event::{Ending, MemberEvent, Move};
 use crate::membership::Effect;
-use crate::repair::{Ask, Repair};
+use crate::repair::Repair;
 use crate::revocations::Origin;
 use crate::witness::MAX_ANSWERED_REVOCATIONS;
 
@@ -40,6 +37,7 @@ impl Member {
             DatagramKind::Suspicion => self.on_suspicion(now, from, bytes)?,
             DatagramKind::Takeover => self.on_takeover(now, from, bytes)?,
             DatagramKind::Renewal => self.on_renewal(now, from, bytes)?,
+            DatagramKind::Nak => self.on_nak(now, bytes)?,
             DatagramKind::Question => self.on_question(now, from, bytes)?,
             DatagramKind::Revocations => {
                 let (revocations, manager) = (&self.revocations, membership.grant().manager);
@@ -134,9 +132,9 @@ impl Member {
         }
         match membership.missing() {
             Some((wanted, held)) => {
-                let nakable = membership.prefilter(held).is_some();
-                let timing = &membership.grant().timing;
-                self.repair.on_gap(now, (wanted, nakable), timing, &mut *self.rng.0);
+                let nakable = membership.is_nakable(wanted, held);
+                let waits = (&membership.grant().timing, membership.leaves());
+                self.repair.on_gap(now, (wanted, nakable), waits, &mut *self.rng.0);
             }
             None => {
                 self.repair.on_whole();
@@ -218,40 +216,5 @@ impl Member {
         if let Some((nonce, from)) = asks {
             self.send_unicast(ToManager::Revocations { nonce, from });
         }
-    }
-
-    pub(super) fn on_repair_due(&mut self, now: Instant) {
-        let Some(membership) = &self.membership else { return };
-        let timing = membership.grant().timing;
-        if self.manager_silent() {
-            self.repair.on_silence(now);
-            return;
-        }
-        match self.repair.on_due(now, &timing, &mut *self.rng.0) {
-            Some(Ask::Nak) => self.send_nak(),
-            Some(Ask::Resync) => self.ask_resync(now),
-            Some(Ask::Rejoin) => {
-                self.ask_resync(now);
-                self.register_again(now, Aim::Again);
-            }
-            None => {}
-        }
-    }
-
-    fn send_nak(&mut self) {
-        let Some(membership) = &self.membership else { return };
-        let Some((wanted, held)) = membership.missing() else { return };
-        let Some(prefilter) = membership.prefilter(held) else { return };
-        let grant = membership.grant();
-        let nak = Nak {
-            wanted,
-            held,
-            reg_no: grant.reg_no,
-            block: ANY_BLOCK,
-            missing: ALL_MISSING,
-            nonce: self.rng.0.next_u64(),
-        };
-        let bytes = nak.encode(&grant.domain, prefilter);
-        self.outbox.send(Transmit::Multicast { to: grant.control, ttl: grant.ttl, bytes });
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use member::{Ending, MemberEvent};
-use protocol::{Frame, Refusal, ToManager};
+use protocol::{DatagramKind, Frame, Refusal, ToManager};
 
 use super::manager::{MEMBER, Manager};
 use super::node::Node;
@@ -60,10 +60,16 @@ fn an_evicted_member_asks_registers_again_and_is_told() {
     let update = manager.cut(&[], &[MEMBER.0]);
     node.control(&update).unwrap();
     node.forget();
-    for _ in 0..40 {
+    let mut rounds = 0..40;
+    while node.asked().is_empty() && rounds.next().is_some() {
         node.pass(Duration::from_millis(250));
         node.control(&manager.alarm()).unwrap();
     }
+    assert_eq!(
+        node.multicast(DatagramKind::Nak).len(),
+        0,
+        "it has its packet, and finds nothing for it in it"
+    );
     let asked = node.said(&manager).iter().filter(|said| matches!(said, ToManager::Resync { .. })).count();
     assert!((5..=11).contains(&asked), "{asked} requests in 10 s");
     let conn = node.opened();

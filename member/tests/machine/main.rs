@@ -19,9 +19,13 @@ mod manager;
 #[cfg(test)]
 mod moving;
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod others;
+#[cfg(test)]
+mod parity;
 #[cfg(test)]
 mod promotion;
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) struct Manager {
     pub(crate) hard: bool,
     pub(crate) message: (MerkleHash, u16),
     pub(crate) alarms: u64,
-    prefilters: BTreeMap<Epoch, Secret<32>>,
+    pub(crate) prefilters: BTreeMap<Epoch, Secret<32>>,
     key_check: [u8; 8],
     /// What it shares with the member under test, once it granted.
     pub(crate) keys: Option<RegistrationKeys>,
@@ -161,6 +161,18 @@ impl Manager {
     }
 
     fn cut_batch(&mut self, batch: Batch) -> Vec<u8> {
+        self.cut_in_packets(batch, (1, 1, 0)).remove(0)
+    }
+
+    /// An eviction in `packets` data packets, in blocks of so many and with so many parity packets each. Each packet serves
+    /// one reg-no, the first one the member under test.
+    pub(crate) fn evict_in_blocks(&mut self, leaver: u32, packets: u16, block: (u8, u8)) -> Vec<Vec<u8>> {
+        let leaves = vec![RegNo(leaver)];
+        let batch = Batch { joins: Vec::new(), leaves, refresh_root: false, step_leaves: false };
+        self.cut_in_packets(batch, (packets, block.0, block.1))
+    }
+
+    fn cut_in_packets(&mut self, batch: Batch, (packets, data, parity): (u16, u8, u8)) -> Vec<Vec<u8>> {
         self.hard = !batch.leaves.is_empty();
         let state = self.state.at(Epoch(self.state.epoch.0 + 1));
         let seed = Secret::new([state.epoch.0 as u8; 32]);
@@ -173,9 +185,9 @@ impl Manager {
             state,
             previous: self.state.epoch,
             index: 0,
-            data_packets: 1,
-            block_data: 10,
-            block_parity: 0,
+            data_packets: packets,
+            block_data: data,
+            block_parity: parity,
             first: RegNo(0),
             last: RegNo::MAX,
             height: staged.height(),
@@ -190,11 +202,17 @@ impl Manager {
         self.tree.merge(staged).unwrap();
         let key_check = header.key_check;
         let prefilter = &self.prefilters[&self.state.epoch];
-        let mut sealed = seal_update(&self.domain, &[(header, body)], &self.signer, Some(prefilter)).unwrap();
+        let of = |index: u16| {
+            let last = if index + 1 == packets { RegNo::MAX } else { RegNo(index.into()) };
+            let first = RegNo(index.into());
+            (UpdateHeader { index, first, last, ..header.clone() }, body.clone())
+        };
+        let contents: Vec<_> = (0..packets).map(of).collect();
+        let sealed = seal_update(&self.domain, &contents, &self.signer, Some(prefilter)).unwrap();
         self.prefilters.insert(state.epoch, self.domain.prefilter(&group_key, state));
         (self.state, self.key_check) = (state, key_check);
-        self.message = (sealed.root, 1);
-        sealed.packets.remove(0)
+        self.message = (sealed.root, sealed.packets.len() as u16);
+        sealed.packets
     }
 
     pub(crate) fn alarm(&mut self) -> Vec<u8> {

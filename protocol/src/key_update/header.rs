@@ -1,5 +1,6 @@
 //! The header of a key update packet: 112 bytes, the same in every packet but for the index and the range.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crypto::EntryIv;
@@ -10,6 +11,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::envelope::{DatagramKind, Envelope};
 use crate::ids::StateId;
 use crate::keys::Domain;
+use crate::limits::MAX_BLOCK_PACKETS;
 
 /// Code of the scheme `lkh` (KG 2.2, 3.3), the only one there is so far.
 pub const SCHEME_LKH: u8 = 2;
@@ -31,7 +33,7 @@ pub struct UpdateHeader {
     pub block_data: u8,
     /// Parity packets of each block.
     pub block_parity: u8,
-    /// The first reg-no the packet serves.
+    /// The first reg-no the packet serves; of a parity packet, the first of its block.
     pub first: RegNo,
     /// The last one.
     pub last: RegNo,
@@ -59,14 +61,51 @@ impl UpdateHeader {
 
     /// Packets of the message, parity included: the leaves of its Merkle tree.
     pub fn packets(&self) -> u32 {
-        let blocks = match self.block_data {
-            0 => 0,
-            data => u32::from(self.data_packets).div_ceil(u32::from(data)),
-        };
-        u32::from(self.data_packets) + blocks * u32::from(self.block_parity)
+        u32::from(self.data_packets) + u32::from(self.blocks()) * u32::from(self.block_parity)
     }
 
-    /// Whether the packet serves the member with this reg-no.
+    /// Blocks of the message.
+    pub fn blocks(&self) -> u16 {
+        match self.block_data {
+            0 => 0,
+            data => self.data_packets.div_ceil(u16::from(data)),
+        }
+    }
+
+    /// Whether this is a parity packet: it has a shard in the place of entries, and serves nobody by itself.
+    pub const fn is_parity(&self) -> bool {
+        self.index >= self.data_packets
+    }
+
+    /// The indices of a block's data packets.
+    pub fn data_of(&self, block: u16) -> Range<u16> {
+        let first = block.saturating_mul(u16::from(self.block_data)).min(self.data_packets);
+        first..first.saturating_add(u16::from(self.block_data)).min(self.data_packets)
+    }
+
+    /// The indices of a block's parity packets.
+    pub fn parity_of(&self, block: u16) -> Range<u16> {
+        let parity = u16::from(self.block_parity);
+        let first = self.data_packets.saturating_add(block.saturating_mul(parity));
+        first..first.saturating_add(parity)
+    }
+
+    /// Block and position of the packet with this index: the data packets of a block, then its parity packets. A NAK
+    /// names packets by position.
+    pub fn place(&self, index: u16) -> (u16, u8) {
+        let (block, position) = match index.checked_sub(self.data_packets) {
+            None => (index / u16::from(self.block_data), index % u16::from(self.block_data)),
+            Some(parity) => {
+                let per_block = u16::from(self.block_parity).max(1);
+                let block = parity / per_block;
+                let data = self.data_of(block).len();
+                (block, parity % per_block + u16::try_from(data).unwrap_or(0))
+            }
+        };
+        (block, u8::try_from(position).unwrap_or(u8::MAX))
+    }
+
+    /// Whether the packet serves the member with this reg-no; for a parity packet, whether its block does.
     pub fn serves(&self, reg_no: RegNo) -> bool {
         self.first <= reg_no && reg_no <= self.last
     }
@@ -118,7 +157,8 @@ impl UpdateHeader {
         if self.first > self.last {
             return Err(Malformed::Invalid("reg-no range"));
         }
-        if self.block_data == 0 || self.packets() > u32::from(u16::MAX) {
+        let block = usize::from(self.block_data) + usize::from(self.block_parity);
+        if self.block_data == 0 || block > MAX_BLOCK_PACKETS || self.packets() > u32::from(u16::MAX) {
             return Err(Malformed::Invalid("packet counts"));
         }
         if u32::from(self.index) >= self.packets() {

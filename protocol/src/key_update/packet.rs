@@ -4,19 +4,24 @@
 //! |---|---|---|
 //! | header | 112 | [`UpdateHeader`], envelope first |
 //! | body length | 2 | |
-//! | body | | [`Body`] |
+//! | body | | [`Body`]; in a parity packet a shard, see below |
 //! | path length | 1 | how many hashes follow |
 //! | path | 16 each | Merkle path from this packet's content to the root |
 //! | signature | 64 | Ed25519 over label, suite, group, subgroup, state, number of packets, root |
 //! | MAC | 8 | prefilter: under the key of the previous state, over everything before |
+//!
+//! A data packet's shard is `first`, `last`, the length of its body and the body, and then zeros up to the longest shard of
+//! its block, or one more to make the length even. The parity packets of the block hold its parity shards.
 
 use crypto::{
     Label, MerkleHash, MerkleTree, Secret, Signature, Signer, constant_time_eq, mac, merkle_leaf,
     merkle_verify,
 };
 
+use super::block::{padded, shard_of};
 use super::body::Body;
 use super::header::UpdateHeader;
+use super::parity;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::envelope::Envelope;
 use crate::ids::StateId;
@@ -41,14 +46,21 @@ pub fn packet_overhead(packets: usize) -> usize {
 pub struct UpdatePacket {
     /// Its header.
     pub header: UpdateHeader,
-    /// Its entries.
+    /// Its entries; none in a parity packet.
     pub body: Body,
-    pub(crate) leaf: MerkleHash,
-    pub(crate) path: Vec<MerkleHash>,
+    /// The root its path leads to; `None` when the path has the wrong shape for its place.
+    pub(crate) root: Option<UpdateRoot>,
     pub(crate) signature: Signature,
+    /// The bytes it was read from. Empty if it was decoded from the others of its block: then its proof is not known.
+    pub(crate) datagram: Vec<u8>,
 }
 
 impl UpdatePacket {
+    /// What a datagram claims to be. Nothing in it is believed: it says which verification is worth its cost.
+    pub fn claimed(datagram: &[u8]) -> Option<UpdateHeader> {
+        Self::header_of(datagram).ok()
+    }
+
     /// Reads the header of a packet whose envelope was checked: all that is looked at before the MAC.
     pub(crate) fn header_of(datagram: &[u8]) -> Result<UpdateHeader, Malformed> {
         let mut reader = Reader::new(datagram);
@@ -71,17 +83,17 @@ impl UpdatePacket {
         let signature = Signature(reader.array()?);
         reader.take(MAC_LEN)?;
         reader.finish()?;
-        let body = Body::decode(domain.suite, &header, Reader::new(body_bytes))?;
+        let body = if header.is_parity() {
+            Body::default()
+        } else {
+            Body::decode(domain.suite, &header, Reader::new(body_bytes))?
+        };
+        let (index, packets) = (u32::from(header.index), header.packets());
         let content = &datagram[..UpdateHeader::LEN + 2 + body_len];
-        let leaf = merkle_leaf(domain.suite, u32::from(header.index), header.packets(), &[content]);
-        Ok(Self { header, body, leaf, path, signature })
-    }
-
-    /// The root its path leads to; `None` when the path has the wrong shape for its place.
-    pub(crate) fn root(&self, domain: &Domain) -> Option<UpdateRoot> {
-        let packets = self.header.packets();
-        let root = merkle_verify(domain.suite, self.leaf, u32::from(self.header.index), packets, &self.path)?;
-        Some(UpdateRoot { state: self.header.state, packets, root })
+        let leaf = merkle_leaf(domain.suite, index, packets, &[content]);
+        let root = merkle_verify(domain.suite, leaf, index, packets, &path);
+        let root = root.map(|root| UpdateRoot { state: header.state, packets, root });
+        Ok(Self { header, body, root, signature, datagram: datagram.to_vec() })
     }
 
     /// Whether the prefilter MAC at the end of `datagram` was made with `key`.
@@ -116,20 +128,27 @@ pub struct SealedUpdate {
     pub packets: Vec<Vec<u8>>,
 }
 
-/// Makes the packets of a key update: one signature for all of them (KG 4).
+/// Makes the packets of a key update, parity included: one signature for all of them (KG 4, KS 4.1).
 ///
-/// Called by the manager for each cut. `contents` are headers with bodies in the order of their index, at least one;
-/// `None` without any. `prefilter` is the key of the previous state. Without it the MAC is zeros, which every member
-/// that holds that key refuses: only for updates that nobody has a key for.
+/// Called by the manager for each cut. `contents` are the headers with bodies of all data packets in the order of their
+/// index, at least one; their headers say how many parity packets a block gets. `None` if there are none, or not as many as
+/// the headers say. `prefilter` is the key of the previous state. Without it the MAC is zeros, which every member that
+/// holds that key refuses: only for updates that nobody has a key for.
 pub fn seal_update(
     domain: &Domain,
     contents: &[(UpdateHeader, Body)],
     signer: &dyn Signer,
     prefilter: Option<&Secret<32>>,
 ) -> Option<SealedUpdate> {
-    let state = contents.first()?.0.state;
-    let packets = u32::try_from(contents.len()).ok()?;
-    let encoded: Vec<Writer> = contents.iter().map(|(header, body)| content(domain, header, body)).collect();
+    let header = &contents.first()?.0;
+    let mut encoded: Vec<Writer> =
+        contents.iter().map(|(header, body)| content(domain, header, body)).collect();
+    if header.block_parity > 0 {
+        let headers: Vec<_> = contents.iter().map(|(header, _)| header).collect();
+        let parity = parity_contents(domain, &headers, &encoded)?;
+        encoded.extend(parity);
+    }
+    let (state, packets) = (header.state, u32::try_from(encoded.len()).ok()?);
     let leaves = encoded
         .iter()
         .zip(0..)
@@ -141,21 +160,50 @@ pub fn seal_update(
     let packets = encoded
         .into_iter()
         .zip(0..)
-        .map(|(mut content, index)| {
-            let path = tree.path(index);
-            content
-                .u8(u8::try_from(path.len())
-                    .expect("invariant: a path of at most 65,535 leaves has 16 hashes"));
-            path.iter().for_each(|hash| {
-                content.bytes(&hash.0);
-            });
-            content.bytes(&signature.0);
-            let tag = prefilter.map_or([0; MAC_LEN], |key| packet_mac(domain, key, content.as_bytes()));
-            content.bytes(&tag);
-            content.into_bytes()
-        })
+        .map(|(content, index)| with_proof(domain, content, &tree.path(index), &signature, prefilter))
         .collect();
     Some(SealedUpdate { root, packets })
+}
+
+/// A packet's content with path, signature and MAC behind it.
+fn with_proof(
+    domain: &Domain,
+    mut content: Writer,
+    path: &[MerkleHash],
+    signature: &Signature,
+    prefilter: Option<&Secret<32>>,
+) -> Vec<u8> {
+    content.u8(u8::try_from(path.len()).expect("invariant: a path of at most 65,535 leaves has 16 hashes"));
+    path.iter().for_each(|hash| {
+        content.bytes(&hash.0);
+    });
+    content.bytes(&signature.0);
+    let tag = prefilter.map_or([0; MAC_LEN], |key| packet_mac(domain, key, content.as_bytes()));
+    content.bytes(&tag);
+    content.into_bytes()
+}
+
+/// The contents of all parity packets, in the order of their index.
+fn parity_contents(domain: &Domain, headers: &[&UpdateHeader], data: &[Writer]) -> Option<Vec<Writer>> {
+    let common = *headers.first()?;
+    if headers.len() != usize::from(common.data_packets) {
+        return None;
+    }
+    let mut contents = Vec::new();
+    for block in 0..common.blocks() {
+        let range = common.data_of(block);
+        let places = usize::from(range.start)..usize::from(range.end);
+        let shards = padded(data[places.clone()].iter().map(|content| shard_of(content.as_bytes())));
+        let (first, last) = (headers[places.start].first, headers[places.end - 1].last);
+        for (index, shard) in
+            common.parity_of(block).zip(parity::encode(&shards, common.block_parity.into())?)
+        {
+            let mut writer = UpdateHeader { index, first, last, ..common.clone() }.encode(domain);
+            writer.opaque(&shard);
+            contents.push(writer);
+        }
+    }
+    Some(contents)
 }
 
 fn content(domain: &Domain, header: &UpdateHeader, body: &Body) -> Writer {

@@ -280,13 +280,15 @@ pub(crate) fn alarm() -> impl Strategy<Value = Alarm> {
 }
 
 pub(crate) fn nak() -> impl Strategy<Value = Nak> {
-    (state(), number(), number(), any::<u16>(), any::<u32>(), any::<u64>()).prop_map(
-        |(wanted, held, reg_no, block, missing, nonce)| Nak {
+    let loss = prop_oneof![0..=100_u8, Just(protocol::UNKNOWN_LOSS)];
+    (state(), number(), number(), any::<u16>(), any::<u32>(), loss, any::<u64>()).prop_map(
+        |(wanted, held, reg_no, block, missing, loss, nonce)| Nak {
             wanted,
             held: Epoch(held),
             reg_no: RegNo(reg_no),
             block,
             missing,
+            loss,
             nonce,
         },
     )
@@ -337,9 +339,9 @@ fn signed_revocations() -> impl Strategy<Value = Vec<SignedRevocation>> {
 /// A header whose packet stands alone or among up to 65,535.
 pub(crate) fn header() -> impl Strategy<Value = UpdateHeader> {
     let blocks = prop_oneof![
-        60 => (1..=3_u16, 1..=255_u8, 0..=1_u8),
-        1 => (1..=u16::MAX, 1..=255_u8, Just(0)),
-        20 => (1..=25_u16, 1..=10_u8, 0..=25_u8),
+        60 => (1..=3_u16, 1..=31_u8, 0..=1_u8),
+        1 => (1..=u16::MAX, 1..=32_u8, Just(0)),
+        20 => (1..=25_u16, 1..=10_u8, 0..=22_u8),
     ];
     let counts = (blocks, any::<u32>());
     let numbers = (state(), any::<u32>(), counts, number(), number(), any::<u8>(), version(), any::<u16>());
@@ -375,7 +377,7 @@ pub(crate) fn header() -> impl Strategy<Value = UpdateHeader> {
             policy,
             iv: EntryIv::new(iv),
         };
-        header.index = (index % header.packets()) as u16;
+        header.index = (index % u32::from(data_packets)) as u16;
         header
     })
 }

@@ -100,6 +100,7 @@ fn no_bit_of_a_nak_changes_unnoticed() {
             reg_no: RegNo(3),
             block: protocol::ANY_BLOCK,
             missing: protocol::ALL_MISSING,
+            loss: 0,
             nonce: 5,
         };
         let bytes = nak.encode(&subgroup.domain, &PREFILTER);

@@ -120,11 +120,11 @@ pub(crate) fn peer() -> Peer {
 }
 
 fn packet(domain: &Domain, header: UpdateHeader, raw: &arbitrary::RawBody) -> Vec<u8> {
-    let (index, packets) = (header.index, header.packets());
+    let (index, packets) = (header.index, header.data_packets);
     let body = arbitrary::body(domain.suite, &header, raw);
     // Only the packet itself is needed; the others give the Merkle tree its shape.
     let empty = (header.clone(), protocol::Body::default());
-    let mut contents = vec![empty; packets as usize];
+    let mut contents = vec![empty; usize::from(packets)];
     contents[usize::from(index)] = (header, body);
     let sealed = seal_update(domain, &contents, &Repeating(Signature([6; 64])), Some(&PREFILTER)).unwrap();
     sealed.packets[usize::from(index)].clone()

@@ -197,6 +197,10 @@ fn a_header_that_contradicts_itself_is_refused() {
     assert!(refused(UpdateHeader { data_packets: 0, ..good.clone() }), "no packets");
     assert!(refused(UpdateHeader { block_data: 0, ..good.clone() }), "empty blocks");
     assert!(
+        refused(UpdateHeader { block_data: 10, block_parity: 23, ..good.clone() }),
+        "more than a NAK can name"
+    );
+    assert!(
         refused(UpdateHeader { data_packets: 60_000, block_data: 1, block_parity: 9, ..good.clone() }),
         "more packets than a path can prove"
     );

@@ -28,6 +28,8 @@ mod mixed;
 #[cfg(test)]
 mod other_domains;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod replays;
 #[cfg(test)]
 mod subgroup;

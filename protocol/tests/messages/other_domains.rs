@@ -98,6 +98,7 @@ fn naks_and_unicast_messages_of_one_group_are_refused_in_another() {
         reg_no: RegNo(1),
         block: ANY_BLOCK,
         missing: ALL_MISSING,
+        loss: 0,
         nonce: 1,
     };
     let mut rng = ChaCha12Rng::seed_from_u64(1);

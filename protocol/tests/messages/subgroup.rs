@@ -72,6 +72,36 @@ impl Subgroup {
 
     /// Lets members in and out, or refreshes the root if there are none, and sends it in `packets` packets that each hold the whole plan.
     pub(crate) fn cut(&mut self, joins: &[u32], leaves: &[u32], packets: u16) -> Update {
+        self.cut_as(joins, leaves, packets, |_, _| {})
+    }
+
+    /// A member's eviction in blocks with parity. Packet `i` serves the reg-nos from 10·i on, and its length depends on `i`.
+    pub(crate) fn cut_in_blocks(
+        &mut self,
+        leaver: u32,
+        packets: u16,
+        block_data: u8,
+        block_parity: u8,
+    ) -> Update {
+        self.cut_as(&[9], &[leaver], packets, |header, body| {
+            (header.block_data, header.block_parity) = (block_data, block_parity);
+            header.first = RegNo(u32::from(header.index) * 10);
+            if header.index + 1 < packets {
+                header.last = RegNo(header.first.0 + 9);
+            }
+            body.targets.truncate(1 + usize::from(header.index) % body.targets.len());
+            let entries = body.targets.last().map_or(0, |target| target.entries.end);
+            body.entries.truncate(entries as usize);
+        })
+    }
+
+    fn cut_as(
+        &mut self,
+        joins: &[u32],
+        leaves: &[u32],
+        packets: u16,
+        shape: impl Fn(&mut UpdateHeader, &mut Body),
+    ) -> Update {
         let batch = Batch {
             joins: joins.iter().map(|reg_no| self.join(*reg_no)).collect(),
             leaves: leaves.iter().copied().map(RegNo).collect(),
@@ -104,8 +134,12 @@ impl Subgroup {
             iv: *staged.iv(),
         };
         self.tree.merge(staged).unwrap();
-        let contents: Vec<_> =
-            (0..packets).map(|index| (UpdateHeader { index, ..header.clone() }, body.clone())).collect();
+        let shaped = |index| {
+            let (mut header, mut body) = (UpdateHeader { index, ..header.clone() }, body.clone());
+            shape(&mut header, &mut body);
+            (header, body)
+        };
+        let contents: Vec<_> = (0..packets).map(shaped).collect();
         self.seal(state, contents, &group_key)
     }
 

@@ -111,6 +111,7 @@ impl Visits {
                 reg_no: self.grant.reg_no,
                 block: ANY_BLOCK,
                 missing: ALL_MISSING,
+                loss: protocol::UNKNOWN_LOSS,
                 nonce: randomness().next_u64(),
             };
             nak.encode(domain, &domain.prefilter(key, *state))
