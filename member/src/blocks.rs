@@ -19,7 +19,7 @@ const MAX_UPDATES: usize = 3;
 const MAX_UNPLACED: usize = 64;
 
 /// NAKs one member answers for each key update.
-const MAX_ANSWERS: u32 = 2;
+const MAX_ANSWERS: u32 = 1;
 /// Packets of the own block heard since somebody asked, in multiples of its data packets, after which no member answers: all
 /// repair of an update shares one cap, and the manager has its part of it.
 const ANSWERED_ENOUGH: usize = 2;
@@ -123,11 +123,12 @@ impl Blocks {
         alone || nak.block == block && own <= other && other <= MOST_BY_PARITY
     }
 
-    /// Another member lacks updates that are here. The manager answers it; only when somebody asks again, a round later, and
-    /// no packet of that block was heard meanwhile, this member answers after a random wait.
+    /// Another member lacks updates that are here. The manager answers it; only if that is not heard (`managed`), and somebody
+    /// asks again while no answer came, this member answers after a random wait.
     pub(crate) fn on_nak(
         &mut self,
         now: Instant,
+        managed: bool,
         nak: &Nak,
         (timing, members): (&Timing, u64),
         rng: &mut dyn CryptoRng,
@@ -143,7 +144,7 @@ impl Blocks {
             let asked = &mut update.asked;
             let (first, _) = *asked.first.get_or_insert((now, nak.reg_no));
             let again = now.saturating_since(first) >= timing.nak_wait;
-            if again && asked.due.is_none() && asked.given < MAX_ANSWERS {
+            if again && !managed && asked.due.is_none() && asked.given < MAX_ANSWERS {
                 asked.due = Some((now + nak_wait(timing, members, rng), nak.reg_no));
             }
         }

@@ -34,6 +34,11 @@ impl Reception {
         self.alarms = (self.alarms + lost + 1).min(WINDOW);
     }
 
+    /// Whether an alarm was heard so short a time ago.
+    pub(crate) fn heard_within(&self, now: Instant, time: Duration) -> bool {
+        self.last.is_some_and(|last| now.saturating_since(last) < time)
+    }
+
     /// How many of 100 alarms are lost.
     pub(crate) fn percent_lost(&self) -> u8 {
         if self.alarms < ENOUGH {

@@ -132,8 +132,8 @@ pub const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 pub const RESYNC_ANSWERS_PER_SECOND: u32 = 2_000;
 /// How much multicast repair one epoch may cost, as a multiple of its key update's bytes without parity.
 pub const REPAIR_BYTES_FACTOR: usize = 3;
-/// The least loss a manager reckons with, in thousandths: one parity packet of ten, and a single packet is not repeated.
-pub const MIN_RECKONED_LOSS: u16 = 20;
+/// The least loss a manager reckons with, in thousandths: one parity packet a block, and a single packet is not repeated.
+pub const MIN_RECKONED_LOSS: u16 = 25;
 /// The most, in thousandths: with more parity than that belongs to it, every key update would cost all members more than
 /// repair costs those that lost something.
 pub const MAX_RECKONED_LOSS: u16 = 400;

@@ -211,7 +211,7 @@ impl Kept {
         if fresh == 0 || (wanted > MOST_BY_PARITY && own_packets < FEW_OWN_PACKETS) {
             return vec![own];
         }
-        let more = (wanted * usize::from(loss) * 3 + 1_000) / 2_000;
+        let more = (wanted * usize::from(loss) + 500) / 1_000;
         let unsent = self.header.parity_of(block).skip(usize::from(parity.sent));
         let mut picked: Vec<u16> = unsent.take(wanted + more).collect();
         parity.sent += u16::try_from(picked.len()).unwrap_or(0);

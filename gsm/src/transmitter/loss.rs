@@ -15,7 +15,7 @@ const MAX_REPORTS: usize = 64;
 /// The loss, in thousandths, from which a single packet is repeated: that doubles its bytes, and saves one round of NAKs.
 const REPEAT_FROM: u16 = 50;
 /// How many of those that need a block's parity may have to ask for more: that many are late by a round.
-const LATE: f64 = 0.01;
+const LATE: f64 = 0.02;
 
 /// What part of the packets members lose, in thousandths.
 #[derive(Debug)]
@@ -61,13 +61,13 @@ impl Loss {
 }
 
 /// Parity packets to send at once with a block of `data` packets: enough that few members have to ask, but no more than
-/// 1.2 + 3 × loss for each data packet, parity included. Of a single packet these are repeats.
+/// 1.2 + 2.5 × loss for each data packet, itself included. Of a single packet these are repeats.
 pub(crate) fn proactive(data: u8, loss: u16) -> u8 {
     if data == 1 && loss < REPEAT_FROM {
         return 0;
     }
     let enough = parity_for_packet(data.into(), f64::from(loss) / 1_000.0, LATE, MAX_BLOCK_PARITY.into());
-    let most = (u32::from(data) * (200 + 3 * u32::from(loss))).div_ceil(1_000);
+    let most = (u32::from(data) * (200 + 5 * u32::from(loss) / 2)).div_ceil(1_000);
     u8::try_from(u32::from(enough).min(most)).unwrap_or(MAX_BLOCK_PARITY)
 }
 
@@ -118,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn proactivity_is_about_one_and_a_fifth_and_three_times_the_loss() {
-        let parity = [0, 20, 100, 200, 300, 400].map(|loss| proactive(10, loss));
-        assert_eq!(parity, [0, 1, 4, 7, 10, 14]);
-        let repeats = [0, 20, 100, 200, 300, 400].map(|loss| proactive(1, loss));
-        assert_eq!(repeats, [0, 0, 1, 1, 2, 2], "of one packet");
+    fn proactivity_is_about_one_and_a_fifth_and_two_and_a_half_times_the_loss() {
+        let parity = [0, 25, 100, 200, 300, 400].map(|loss| proactive(10, loss));
+        assert_eq!(parity, [0, 1, 3, 6, 9, 12]);
+        let repeats = [0, 25, 100, 200, 300, 400].map(|loss| proactive(1, loss));
+        assert_eq!(repeats, [0, 0, 1, 1, 1, 2], "of one packet");
     }
 }

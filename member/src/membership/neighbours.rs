@@ -5,6 +5,8 @@ use rand_core::CryptoRng;
 
 use super::Membership;
 
+/// Alarm intervals without an alarm, after which members answer in the place of the manager.
+const MISSED_ALARMS: u32 = 4;
 /// NAKs whose nonces are remembered.
 const MAX_HEARD: usize = 256;
 
@@ -47,7 +49,8 @@ impl Membership {
         }
         self.remember_nak(nak.nonce);
         let waits = (&self.grant.timing, self.leaves());
-        self.blocks.on_nak(now, &nak, waits, rng);
+        let managed = self.reception.heard_within(now, self.grant.timing.alarm_interval * MISSED_ALARMS);
+        self.blocks.on_nak(now, managed, &nak, waits, rng);
         Ok(nak)
     }
 
