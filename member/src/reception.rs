@@ -87,7 +87,7 @@ mod tests {
         let mut now = Instant::from_micros(1_000_000);
         for number in 0..100_u64 {
             // An alarm follows each key update at once; the next one is due an interval after it.
-            now = now + Duration::from_millis(if number % 3 == 0 { 100 } else { 250 });
+            now += Duration::from_millis(if number % 3 == 0 { 100 } else { 250 });
             reception.on_alarm(now, INTERVAL, SILENCE);
         }
         assert_eq!(reception.percent_lost(), 0);
