@@ -197,10 +197,10 @@ impl World {
         (to, ttl): (SocketAddr, u8),
         bytes: Vec<u8>,
     ) {
-        if socket == Socket::Control {
-            if Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm) {
-                self.log.alarms.push(self.now);
-            }
+        if socket == Socket::Control
+            && Envelope::parse(&bytes).is_ok_and(|envelope| envelope.kind == DatagramKind::Alarm)
+        {
+            self.log.alarms.push(self.now);
         }
         if socket != Socket::Data {
             self.oracle.on_datagram(self.now, from, &bytes);

@@ -171,6 +171,7 @@ fn notice_a_dead_peer(stream: &TcpStream) {
 
 /// Takes a connection from the runtime it was made on to this one, which from then on is the one that polls it. Called
 /// before anybody waits on it. On `Err` it stays where it was.
+#[expect(clippy::disallowed_types, reason = "the driver owns sockets; this one changes its runtime")]
 pub(crate) fn move_to(frames: &mut Frames, runtime: &Handle) -> std::io::Result<()> {
     let _within = runtime.enter();
     let tcp = frames.get_mut().get_mut();

@@ -104,7 +104,7 @@ fn a30_a_paused_manager_that_comes_back_says_nothing_before_it_has_listened() {
         manager.storing = false;
         manager.rekey();
         manager.forget();
-        manager.now = manager.now + Duration::from_secs(pause);
+        manager.now += Duration::from_secs(pause);
         manager.storing = true;
         manager.store();
         manager.advance(Duration::from_millis(499));

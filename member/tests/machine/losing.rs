@@ -344,7 +344,7 @@ fn a_member_that_slept_asks_before_it_says_anything() {
     let mut manager = Manager::new();
     let mut node = Node::inside(&mut manager);
     node.forget();
-    node.now = node.now + 30 * SECOND;
+    node.now += 30 * SECOND;
     node.member.handle_timeout(node.now);
     node.drain();
     assert!(!node.member.manager_silent());
