@@ -9,13 +9,13 @@ use crate::node::NodeId;
 
 /// Control datagrams of one node within a second. A manager answers each of fifty members for a while after a loss, each
 /// at most once a second, repeats an update up to three times, and has alarms and answers besides.
-const DATAGRAMS: u64 = 400;
+const DATAGRAMS: u64 = 300;
 /// Their bytes.
-const BYTES: u64 = 250_000;
+const BYTES: u64 = 120_000;
 /// Signature checks of one node within a second: its gate's budget, that of discovery, and what comes sealed.
 const CHECKS: u64 = SIGNATURE_CHECKS_PER_SECOND as u64 + 200;
 /// Records, datagrams, frames and events that one input or timer leads to.
-const OUTPUTS: u64 = 4_096;
+const OUTPUTS: u64 = 1_000;
 
 /// What one node has done within the second that runs.
 #[derive(Clone, Copy, Default, Debug)]

@@ -15,4 +15,5 @@ mod restarts;
 mod slow_store;
 mod store_failure;
 mod support;
+mod trouble;
 mod world_seeds;

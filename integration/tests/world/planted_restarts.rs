@@ -228,7 +228,7 @@ impl Clones {
             }
             while let Some(transmit) = gsm.poll_transmit() {
                 if let Transmit::Multicast { bytes, .. } = transmit {
-                    self.oracle.on_datagram(now, NodeId::MANAGER, &bytes);
+                    self.oracle.on_datagram(now, NodeId(which), &bytes);
                 }
             }
         }
