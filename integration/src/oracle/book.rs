@@ -42,7 +42,7 @@ impl Book {
             roll: Roll::new(),
             gate: None,
             agreement: Agreement::new(),
-            secrecy: Secrecy::new(domain, setting.degree, setting.tree),
+            secrecy: Secrecy::new(domain, setting.degree, setting.tree, setting.seed),
             trials: Trials::new(domain, setting.seed),
             void: false,
         }
@@ -112,7 +112,7 @@ impl Book {
             DatagramKind::KeyUpdate => self.on_key_update(at, bytes),
             DatagramKind::ToMember => {
                 self.on_answer(bytes);
-                Ok(())
+                self.secrecy.check_told(&self.roll, self.agreement.keys())
             }
             _ => Ok(()),
         }

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use crypto::{EntryIv, NodeKey, OneWay, Secret};
-use keytree::{Change, Degree, Entry, Epoch, NodeId, Target, TreeId, Version};
+use keytree::{Change, Degree, Entry, Epoch, NodeId, Sealed, Target, TreeId, Version};
 use protocol::{Domain, StateId};
 
 /// The bytes of a tree key, for comparing.
 pub(crate) type Bytes = [u8; 32];
 
-/// What follows from one key update.
+/// What one key update names.
 #[derive(Clone, Debug)]
 pub(crate) struct Update {
     pub(crate) state: StateId,
@@ -22,6 +22,70 @@ pub(crate) struct Update {
     pub(crate) root: Version,
     /// By node; a packet repeats what another one holds.
     pub(crate) targets: BTreeMap<NodeId, (Target, Vec<Entry>)>,
+}
+
+/// One way from a key to another one that a message opened.
+#[derive(Clone, Debug)]
+struct Rule {
+    child: NodeId,
+    wrapping: Version,
+    node: NodeId,
+    version: Version,
+    /// The other key, sealed; `None` where it is the first one's image.
+    sealed: Option<(EntryIv, Sealed)>,
+}
+
+/// Every way there is, by the key it begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    all: Vec<Rule>,
+    by_key: BTreeMap<(NodeId, Epoch), Vec<usize>>,
+}
+
+impl Rule {
+    fn apply(&self, place: &Place, key: Bytes) -> Option<Bytes> {
+        let key = NodeKey::new(place.domain.suite, &Secret::new(key));
+        match &self.sealed {
+            Some((iv, sealed)) => Some(*key.unwrap(iv, self.node, sealed.as_slice()).ok()?.expose()),
+            None => Some(*key.one_way(OneWay::Chain, place.tree.0, self.node).expose()),
+        }
+    }
+}
+
+impl Rules {
+    pub(crate) const fn new() -> Self {
+        Self { all: Vec::new(), by_key: BTreeMap::new() }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// An update gives a node's key to who has a child's.
+    pub(crate) fn on_entry(&mut self, place: &Place, iv: EntryIv, target: &Target, entry: &Entry) {
+        let child = place.degree.child(target.node, entry.child);
+        self.push(Rule {
+            child,
+            wrapping: entry.wrapping,
+            node: target.node,
+            version: target.version,
+            sealed: Some((iv, entry.sealed)),
+        });
+    }
+
+    /// An update of this epoch names a node; its key may be the image of a child's.
+    pub(crate) fn on_target(&mut self, place: &Place, epoch: Epoch, target: &Target) {
+        if let (Change::Replace, Some(slot)) = (target.change, target.chained_from) {
+            let child = place.degree.child(target.node, slot);
+            let wrapping = Version::made(epoch);
+            self.push(Rule { child, wrapping, node: target.node, version: target.version, sealed: None });
+        }
+    }
+
+    fn push(&mut self, rule: Rule) {
+        self.by_key.entry((rule.child, rule.wrapping.base)).or_default().push(self.all.len());
+        self.all.push(rule);
+    }
 }
 
 /// The place of the tree in every derivation.
@@ -77,29 +141,47 @@ impl Knowledge {
         found
     }
 
-    /// Learns what one update tells to who has these keys; whether anything was new.
-    pub(crate) fn read(&mut self, place: &Place, update: &Update) -> bool {
-        let mut new = false;
-        for (node, (target, entries)) in &update.targets {
-            for entry in entries {
-                let child = place.degree.child(*node, entry.child);
-                for key in self.candidates(place, child, entry.wrapping) {
-                    let key = NodeKey::new(place.domain.suite, &Secret::new(key));
-                    if let Ok(opened) = key.unwrap(&update.iv, *node, entry.sealed.as_slice()) {
-                        new |= self.add(*node, target.version, *opened.expose());
-                    }
-                }
+    /// Learns everything that follows from the keys held, by every rule there is. Each key is looked at once, so it takes as
+    /// long as there are keys that follow.
+    pub(crate) fn close(&mut self, place: &Place, rules: &Rules) {
+        let open = self.iter().collect();
+        self.follow(place, rules, open);
+    }
+
+    /// Adds keys to what was closed before, and everything that follows from them.
+    pub(crate) fn close_with(
+        &mut self,
+        place: &Place,
+        rules: &Rules,
+        keys: impl IntoIterator<Item = (NodeId, Version, Bytes)>,
+    ) {
+        let new = keys.into_iter().filter(|(node, version, secret)| self.add(*node, *version, *secret));
+        let new = new.collect();
+        self.follow(place, rules, new);
+    }
+
+    /// Learns what rules from number `from` on give to what was closed before them, and everything that follows.
+    pub(crate) fn close_over(&mut self, place: &Place, rules: &Rules, from: usize) {
+        let mut new = Vec::new();
+        for rule in rules.all.get(from..).unwrap_or_default() {
+            for key in self.candidates(place, rule.child, rule.wrapping) {
+                new.extend(rule.apply(place, key).map(|secret| (rule.node, rule.version, secret)));
             }
-            if let (Change::Replace, Some(slot)) = (target.change, target.chained_from) {
-                let child = place.degree.child(*node, slot);
-                for key in self.candidates(place, child, Version::made(update.state.epoch)) {
-                    let key = NodeKey::new(place.domain.suite, &Secret::new(key));
-                    let chained = key.one_way(OneWay::Chain, place.tree.0, *node);
-                    new |= self.add(*node, target.version, *chained.expose());
+        }
+        self.close_with(place, rules, new);
+    }
+
+    fn follow(&mut self, place: &Place, rules: &Rules, mut open: Vec<(NodeId, Version, Bytes)>) {
+        while let Some((node, version, secret)) = open.pop() {
+            for number in rules.by_key.get(&(node, version.base)).into_iter().flatten() {
+                let rule = &rules.all[*number];
+                let Some(ahead) = rule.wrapping.steps.checked_sub(version.steps) else { continue };
+                let Some(made) = rule.apply(place, step(place, node, secret, ahead)) else { continue };
+                if self.add(rule.node, rule.version, made) {
+                    open.push((rule.node, rule.version, made));
                 }
             }
         }
-        new
     }
 
     /// Whether one of these keys gives the group key of a state.

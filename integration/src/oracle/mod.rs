@@ -31,7 +31,9 @@ use crypto::{PublicKey, Secret, Suite, Verifier};
 use data::{KeyRing, Sealed};
 use gsm::{GsmEvent, JournalEntry, RekeySummary};
 use keytree::{Degree, KeyPath, TreeId, Version};
-use protocol::{Commit, Domain, Envelope, GroupId, Inst, Instant, Record, SenderId, StateId, SubgroupId};
+use protocol::{
+    Commit, DatagramKind, Domain, Envelope, GroupId, Inst, Instant, Record, SenderId, StateId, SubgroupId,
+};
 
 use crate::cast::Delivered;
 use crate::node::NodeId;
@@ -295,7 +297,8 @@ impl Oracle {
         let Ok(envelope) = Envelope::for_group(bytes, self.setting.group) else { return };
         let Some(book) = self.books.get_mut(&envelope.domain.subgroup) else { return };
         let verdict = book.on_datagram(at, envelope.kind, bytes);
-        self.report(at, Property::Agreement, verdict);
+        let sealed = envelope.kind == DatagramKind::ToMember;
+        self.report(at, if sealed { Property::Secrecy } else { Property::Agreement }, verdict);
     }
 
     /// A member's process holds these keys of the tree: its registration will have hoarded them.

@@ -6,13 +6,15 @@ use crypto::{NodeKey, OneWay, Secret};
 use keytree::{Degree, NodeId as TreeNode, TreeId, Version};
 use protocol::{Domain, SenderId, StateId, UpdatePacket};
 
-use super::knowledge::{Bytes, Knowledge, Place, Update};
+use super::knowledge::{Bytes, Knowledge, Place, Rules, Update};
 use super::roll::Roll;
 use crate::dice::Dice;
 use crate::node::NodeId;
 
 /// Random coalitions looked at when a run is over.
 const COALITIONS: u64 = 6;
+/// At how many cuts of a thousand a random coalition is looked at, beside those at the end.
+const LOOKED_AT: u32 = 250;
 /// One run in so many is also searched by force.
 const FORCED: u64 = 8;
 /// The most keys a search by force begins with.
@@ -26,22 +28,29 @@ pub(crate) struct Secrecy {
     place: Place,
     hoards: BTreeMap<SenderId, Knowledge>,
     updates: BTreeMap<StateId, Update>,
+    rules: Rules,
     /// All who were out at the newest state, together.
     departed: BTreeSet<SenderId>,
     together: Knowledge,
-    /// What was learned since `together` was computed needs every update to be read again.
-    stale: bool,
+    /// The rules that `together` has been through.
+    through: usize,
+    /// Somebody who is out was told something since.
+    told: bool,
+    dice: Dice,
 }
 
 impl Secrecy {
-    pub(crate) const fn new(domain: Domain, degree: Degree, tree: TreeId) -> Self {
+    pub(crate) fn new(domain: Domain, degree: Degree, tree: TreeId, seed: u64) -> Self {
         Self {
             place: Place { domain, degree, tree },
             hoards: BTreeMap::new(),
             updates: BTreeMap::new(),
             departed: BTreeSet::new(),
+            rules: Rules::new(),
             together: Knowledge::new(),
-            stale: false,
+            through: 0,
+            told: false,
+            dice: Dice::new(seed, "looked at", 0),
         }
     }
 
@@ -57,10 +66,13 @@ impl Secrecy {
         });
         for target in &packet.body.targets {
             let entries = &packet.body.entries[target.entries.start as usize..target.entries.end as usize];
-            let (_, known) =
-                update.targets.entry(target.node).or_insert_with(|| (target.clone(), Vec::new()));
+            let (_, known) = update.targets.entry(target.node).or_insert_with(|| {
+                self.rules.on_target(&self.place, header.state.epoch, target);
+                (target.clone(), Vec::new())
+            });
             for entry in entries {
                 if !known.contains(entry) {
+                    self.rules.on_entry(&self.place, header.iv, target, entry);
                     known.push(entry.clone());
                 }
             }
@@ -77,7 +89,8 @@ impl Secrecy {
         let hoard = self.hoards.entry(sender).or_default();
         for (node, version, secret) in keys {
             if hoard.add(node, version, *secret.expose()) && departed {
-                self.stale |= self.together.add(node, version, *secret.expose());
+                self.together.close_with(&self.place, &self.rules, [(node, version, *secret.expose())]);
+                self.told = true;
             }
         }
     }
@@ -101,29 +114,46 @@ impl Secrecy {
             .filter(|sender| !members.contains(sender) && was_in_before(roll, *sender, state))
             .filter(|sender| !self.departed.contains(sender))
             .collect();
+        self.together.close_over(&self.place, &self.rules, self.through);
+        self.through = self.rules.len();
+        // Whoever is in again under the same registration would be no outsider; there is no such thing.
         for sender in new {
             self.departed.insert(sender);
-            self.stale |= self.join_in(roll, sender);
+            let keys = self.has(roll, sender);
+            self.together.close_with(&self.place, &self.rules, keys);
         }
-        // Whoever is in again under the same registration would be no outsider; there is no such thing.
-        if std::mem::take(&mut self.stale) {
-            while self
-                .updates
-                .values()
-                .fold(false, |new, update| new | self.together.read(&self.place, update))
-            {}
-        } else if let Some(update) = self.updates.get(&state) {
-            self.together.read(&self.place, update);
-        }
+        self.check_newcomers(roll, state, keys)?;
         self.judge(&self.together, state, keys)
             .map_err(|what| format!("all {} ex-members together: {what}", self.departed.len()))
     }
 
-    fn join_in(&mut self, roll: &Roll, sender: SenderId) -> bool {
-        let mut together = std::mem::take(&mut self.together);
-        let new = self.pool(roll, &mut together, sender);
-        self.together = together;
-        new
+    /// Everybody who is in for the first time, at no state before; and now and then some others together.
+    fn check_newcomers(&mut self, roll: &Roll, state: StateId, keys: &GroupKeys) -> Result<(), String> {
+        let now = roll.members(state).into_iter().flatten();
+        let before = roll.before(state).map(|(_, members)| members);
+        let newcomers = now.filter(|sender| before.is_some_and(|before| !before.contains(sender)));
+        for sender in newcomers {
+            self.check(roll, keys, &BTreeSet::from([*sender]))?;
+        }
+        if self.dice.chance(LOOKED_AT) {
+            let share = u32::try_from(self.dice.between(20, 500)).unwrap_or_default();
+            let everybody = roll.registrations().map(|(sender, _)| sender);
+            let coalition = everybody.filter(|_| self.dice.chance(share)).collect();
+            self.check(roll, keys, &coalition)?;
+        }
+        Ok(())
+    }
+
+    /// A message with keys went to somebody who is out: none of them may help to any state since it is.
+    pub(crate) fn check_told(&mut self, roll: &Roll, keys: &GroupKeys) -> Result<(), String> {
+        if !std::mem::take(&mut self.told) {
+            return Ok(());
+        }
+        let forbidden = roll.states().filter(|(_, members)| members.is_disjoint(&self.departed));
+        for (state, _) in forbidden {
+            self.judge(&self.together, state, keys).map_err(|what| format!("told when out: {what}"))?;
+        }
+        Ok(())
     }
 
     /// Every registration alone, and random coalitions of them, at every state in which none of them was in.
@@ -158,7 +188,7 @@ impl Secrecy {
         for sender in coalition {
             self.pool(roll, &mut knowledge, *sender);
         }
-        while self.updates.values().fold(false, |new, update| new | knowledge.read(&self.place, update)) {}
+        knowledge.close(&self.place, &self.rules);
         for state in forbidden {
             self.judge(&knowledge, state, keys).map_err(|what| format!("{coalition:?}: {what}"))?;
         }
@@ -166,16 +196,19 @@ impl Secrecy {
     }
 
     /// Adds all one registration has to what a coalition has.
-    fn pool(&self, roll: &Roll, knowledge: &mut Knowledge, sender: SenderId) -> bool {
-        let mut new = false;
-        if let Some(registered) = roll.registered(sender) {
-            let leaf = TreeNode { level: 0, index: registered.reg_no.0 };
-            new |= knowledge.add(leaf, Version::leaf(registered.leaf_steps), *registered.leaf.expose());
+    fn pool(&self, roll: &Roll, knowledge: &mut Knowledge, sender: SenderId) {
+        for (node, version, secret) in self.has(roll, sender) {
+            knowledge.add(node, version, secret);
         }
-        for (node, version, secret) in self.hoards.get(&sender).into_iter().flat_map(Knowledge::iter) {
-            new |= knowledge.add(node, version, secret);
-        }
-        new
+    }
+
+    /// All the keys one registration has: the leaf secret it began with, and what it held or was sent since.
+    fn has(&self, roll: &Roll, sender: SenderId) -> Vec<(TreeNode, Version, Bytes)> {
+        let leaf = roll.registered(sender).map(|registered| {
+            let place = TreeNode { level: 0, index: registered.reg_no.0 };
+            (place, Version::leaf(registered.leaf_steps), *registered.leaf.expose())
+        });
+        leaf.into_iter().chain(self.hoards.get(&sender).into_iter().flat_map(Knowledge::iter)).collect()
     }
 
     fn judge(&self, knowledge: &Knowledge, state: StateId, keys: &GroupKeys) -> Result<(), String> {

@@ -13,7 +13,7 @@ const SEEDS: u64 = 60;
 
 /// A drawn run in which the manager dies at least twice.
 fn restarting(seed: u64) -> Scenario {
-    let mut scenario = Scenario::drawn(seed);
+    let mut scenario = Scenario::small(seed);
     let (third, two) = (scenario.duration / 3, scenario.duration * 2 / 3);
     scenario.churn.extend([(third / 2, Churn::Copy), (third, Churn::Kill), (two, Churn::Kill)]);
     scenario
