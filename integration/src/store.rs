@@ -173,6 +173,7 @@ impl SimStore {
     pub(crate) fn wipe(&mut self) {
         self.disk = Image::default();
         self.newest = Commit(0);
+        self.copies.clear();
     }
 
     fn write(&mut self, upto: Commit) {

@@ -64,8 +64,9 @@ fn a_cut_that_flaps_lets_something_through_in_between() {
 #[test]
 fn a_stopped_manager_says_nothing_and_goes_on_where_it_was() {
     let mut world = standing(4, 6);
-    let (manager, since) = (NodeId::MANAGER, world.now());
-    world.pause(manager, 2 * SECOND);
+    let since = world.now();
+    world.run_for(SECOND);
+    world.pause(NodeId::MANAGER, 2 * SECOND);
     world.run_for(5 * SECOND);
     let silence = longest_silence(&world, since);
     assert!(silence >= 2 * SECOND && silence < millis(2_600), "{silence:?}");
