@@ -96,6 +96,16 @@ impl Remembered {
         self.ledger.office().map(|start| (start.subgroup, &start.promised))
     }
 
+    /// The registrations there are, the own node's of its last start included; what a simulator compares.
+    pub fn registrations(&self) -> impl Iterator<Item = SenderId> {
+        self.ledger.members.values().map(|joined| joined.sender)
+    }
+
+    /// The own node's registration of the last start; `None` where [`Remembered::place`] is.
+    pub fn own(&self) -> Option<SenderId> {
+        self.ledger.start.as_ref().map(|start| start.own)
+    }
+
     /// How many registrations there are, the own node's of its last start included.
     pub fn members(&self) -> usize {
         self.ledger.members.len()

@@ -62,7 +62,7 @@ impl Acknowledged {
             GsmEvent::Rekeyed(summary) => (format!("{} was cut", summary.state), roll.cut(summary.state)),
             _ => return Ok(()),
         };
-        is_durable(&what, record, durable)
+        is_durable(&what, record, (node, durable))
     }
 
     /// A node was told that it is in.
@@ -72,7 +72,7 @@ impl Acknowledged {
         node: NodeId,
         start: u32,
         sender: SenderId,
-        durable: Commit,
+        durable: (NodeId, Commit),
     ) -> Result<(), String> {
         self.admitted.insert(node, (start, sender));
         is_durable(&format!("{node:?} was told that it is in"), roll.joined(sender), durable)
@@ -111,10 +111,15 @@ impl Acknowledged {
     }
 }
 
-fn is_durable(what: &str, record: Option<Commit>, durable: Commit) -> Result<(), String> {
+/// What another node recorded was told by that one first.
+fn is_durable(
+    what: &str,
+    record: Option<(NodeId, Commit)>,
+    (node, durable): (NodeId, Commit),
+) -> Result<(), String> {
     match record {
-        Some(commit) if commit <= durable => Ok(()),
-        Some(commit) => {
+        Some((of, commit)) if of != node || commit <= durable => Ok(()),
+        Some((_, commit)) => {
             Err(format!("{what}: told at record {}, and {} is the newest durable one", commit.0, durable.0))
         }
         None => Err(format!("{what}: told and not recorded")),

@@ -16,12 +16,18 @@ pub(crate) struct Agreement {
     /// Each update's part that is the same in all its packets.
     updates: BTreeMap<StateId, UpdateHeader>,
     installed: BTreeMap<SenderId, StateId>,
-    rekeyed: Option<StateId>,
+    /// What each manager cut last.
+    rekeyed: BTreeMap<NodeId, StateId>,
 }
 
 impl Agreement {
     pub(crate) const fn new() -> Self {
-        Self { keys: BTreeMap::new(), updates: BTreeMap::new(), installed: BTreeMap::new(), rekeyed: None }
+        Self {
+            keys: BTreeMap::new(),
+            updates: BTreeMap::new(),
+            installed: BTreeMap::new(),
+            rekeyed: BTreeMap::new(),
+        }
     }
 
     /// The group keys, as whoever had them first (the manager) holds them.
@@ -57,31 +63,40 @@ impl Agreement {
 
     /// The manager's store is an older one now: what it cuts next may stand below what it cut last, if nobody who knows
     /// better hears it.
-    pub(crate) const fn on_rolled_back(&mut self) {
-        self.rekeyed = None;
+    pub(crate) fn on_rolled_back(&mut self, node: NodeId) {
+        self.rekeyed.remove(&node);
     }
 
     /// The manager says what it cut: its counts must be those of its journal.
-    pub(crate) fn on_rekeyed(&mut self, roll: &Roll, summary: &RekeySummary) -> Result<(), String> {
+    pub(crate) fn on_rekeyed(
+        &mut self,
+        roll: &Roll,
+        node: NodeId,
+        summary: &RekeySummary,
+    ) -> Result<(), String> {
         let state = summary.state;
-        if self.rekeyed.replace(state).is_some_and(|before| before >= state) {
+        if self.rekeyed.insert(node, state).is_some_and(|before| before >= state) {
             return Err(format!("the manager cut {state} again"));
         }
         let Some(now) = roll.members(state) else { return Err(format!("{state} was cut unrecorded")) };
         let empty = std::collections::BTreeSet::new();
-        // The first key update of a start lets everybody in.
-        let before = roll.before(state).filter(|(before, _)| before.same_start(state));
+        let before = roll.before(state);
+        // The first key update of a start lets everybody in, and some of those who left may be counted.
+        let first = before.is_none_or(|(before, _)| !before.same_start(state));
         let before = before.map_or(&empty, |(_, members)| members);
-        let counts = (now.difference(before).count(), before.difference(now).count());
-        if counts != (summary.joins, summary.leaves) {
+        let left = before.difference(now).count();
+        let joined = if first { now.len() } else { now.difference(before).count() };
+        let counted = summary.leaves == left || first && summary.leaves <= left;
+        if summary.joins != joined || !counted {
             return Err(format!(
-                "{state} says {} joins, {} leaves; {counts:?} were recorded",
+                "{state} says {} joins, {} leaves; {joined} and {left} were recorded",
                 summary.joins, summary.leaves
             ));
         }
         let hard = roll.puts_out_an_evicted(state);
         // One that was leaving is evicted by a hard state after the one that took it out.
-        if hard && !summary.hard || summary.hard && !roll.has_eviction(state) {
+        // The first one after a change of managers is hard whoever left.
+        if hard && !summary.hard || summary.hard && !first && !roll.has_eviction(state) {
             return Err(format!("{state} is hard: {}, evictions in it: {hard}", summary.hard));
         }
         Ok(())

@@ -20,13 +20,23 @@ use super::trial::Trials;
 use super::{Property, Setting};
 use crate::node::NodeId;
 
+/// Starts of managers whose key updates are still read.
+const MAX_STARTS: usize = 8;
+
+/// What a node goes on with that takes over.
+pub(super) struct Taken {
+    pub(super) live: BTreeSet<SenderId>,
+    /// The registration of the manager before.
+    pub(super) own: Option<SenderId>,
+}
+
 /// One subgroup.
 pub(super) struct Book {
     domain: Domain,
     degree: Degree,
     roll: Roll,
     /// Reads key updates off the LAN as a member would, signatures included; a new one for each start of the manager.
-    gate: Option<Gate>,
+    gates: Vec<Gate>,
     agreement: Agreement,
     secrecy: Secrecy,
     trials: Trials,
@@ -40,7 +50,7 @@ impl Book {
             domain,
             degree: setting.degree,
             roll: Roll::new(),
-            gate: None,
+            gates: Vec::new(),
             agreement: Agreement::new(),
             secrecy: Secrecy::new(domain, setting.degree, setting.tree, setting.seed),
             trials: Trials::new(domain, setting.seed),
@@ -57,33 +67,44 @@ impl Book {
         // No update leads on from this epoch, so the gate has no prefilter key to check one with.
         let start = StateId { term, inst, epoch: Epoch(u32::MAX) };
         let prefilter = Secret::new([0; 32]);
-        self.gate = Some(Gate::new(self.domain, signs_with, start, prefilter, Arc::clone(&setting.verifier)));
+        let verifier = Arc::clone(&setting.verifier);
+        self.gates.insert(0, Gate::new(self.domain, signs_with, start, prefilter, verifier));
+        self.gates.truncate(MAX_STARTS);
     }
 
-    pub(super) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) -> Result<(), String> {
+    pub(super) fn on_entry(
+        &mut self,
+        node: NodeId,
+        commit: Commit,
+        entry: JournalEntry,
+    ) -> Result<(), String> {
         let verdict = match &entry {
             JournalEntry::Cut { state, .. } if self.roll.members(*state).is_some() => {
                 Err(format!("{state} was cut before"))
             }
             _ => Ok(()),
         };
-        self.roll.on_entry(commit, entry);
+        if matches!(entry, JournalEntry::Renewed { .. }) {
+            self.secrecy.on_renewed(&self.roll);
+        }
+        self.roll.on_entry(node, commit, entry);
         verdict
     }
 
     /// The manager is in another subgroup now.
-    pub(super) const fn on_abandoned(&mut self) {
-        self.void = true;
+    pub(super) fn on_abandoned(&mut self, node: NodeId) {
+        self.void |= self.roll.manager() == Some(node);
     }
 
     /// Whether a registration counts: its manager knows it, and was never rolled back.
     pub(super) fn is_live(&self, sender: SenderId) -> bool {
-        !self.void && self.roll.live().contains(&sender)
+        let live = self.roll.manager().and_then(|node| self.roll.live_at(node));
+        !self.void && live.is_some_and(|live| live.contains(&sender))
     }
 
     /// Whom the manager lists, without those that are leaving: exactly who is in by its journal.
-    pub(super) fn check_list(&self, listed: &BTreeSet<SenderId>) -> Result<(), String> {
-        let live = self.roll.live();
+    pub(super) fn check_list(&self, node: NodeId, listed: &BTreeSet<SenderId>) -> Result<(), String> {
+        let Some(live) = self.roll.live_at(node) else { return Ok(()) };
         if let Some(lost) = live.difference(listed).next() {
             return Err(format!("the manager has lost {lost}, who is in by its journal"));
         }
@@ -93,11 +114,16 @@ impl Book {
         }
     }
 
-    pub(super) fn on_killed(&mut self, durable: Commit, held: Commit) {
-        self.roll.on_killed(durable, held);
+    /// A node goes on with what the manager has told it.
+    pub(super) fn on_taken_over(&mut self, node: NodeId, commit: Commit, taken: Taken) {
+        self.roll.on_taken_over(node, commit, taken.live, taken.own);
+    }
+
+    pub(super) fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
+        self.roll.on_killed(node, durable, held);
         if held < durable {
             self.void = true;
-            self.agreement.on_rolled_back();
+            self.agreement.on_rolled_back(node);
         }
     }
 
@@ -119,13 +145,24 @@ impl Book {
     }
 
     fn on_key_update(&mut self, at: Instant, bytes: &[u8]) -> Result<(), String> {
-        let Some(gate) = &mut self.gate else { return Ok(()) };
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let packet = match gate.key_update(at, from, Some(Epoch(0)), bytes) {
-            Ok(packet) => packet,
-            // A repair, byte-equal to what was sent before.
-            Err(Rejected::Duplicate) => return Ok(()),
-            Err(why) => return Err(format!("a key update went out that is {why}")),
+        // Of several that manage at once, and of what is repeated, some is of an earlier start than the newest.
+        let mut why = None;
+        let read = self.gates.iter_mut().find_map(|gate| {
+            match gate.key_update(at, from, Some(Epoch(0)), bytes) {
+                Ok(packet) => Some(Some(packet)),
+                // A repair, byte-equal to what was sent before.
+                Err(Rejected::Duplicate) => Some(None),
+                Err(rejected) => {
+                    why.get_or_insert(rejected);
+                    None
+                }
+            }
+        });
+        let packet = match (read, why) {
+            (Some(Some(packet)), _) => packet,
+            (None, Some(why)) => return Err(format!("a key update went out that is {why}")),
+            _ => return Ok(()),
         };
         self.secrecy.on_update(&packet);
         self.agreement.on_update(&packet.header)
@@ -173,7 +210,10 @@ impl Book {
     }
 
     pub(super) fn on_rekeyed(&mut self, summary: &RekeySummary) -> Result<(), String> {
-        self.agreement.on_rekeyed(&self.roll, summary)
+        let Some((node, _)) = self.roll.cut(summary.state) else {
+            return Err(format!("{} was cut unrecorded", summary.state));
+        };
+        self.agreement.on_rekeyed(&self.roll, node, summary)
     }
 
     pub(super) fn check_departed(&mut self, state: StateId) -> Result<(), String> {

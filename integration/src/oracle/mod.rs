@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use crypto::{PublicKey, Secret, Suite, Verifier};
 use data::{KeyRing, Sealed};
-use gsm::{GsmEvent, JournalEntry, RekeySummary};
+use gsm::{GsmEvent, JournalEntry, RekeySummary, Remembered};
 use keytree::{Degree, KeyPath, TreeId, Version};
 use protocol::{
     Commit, DatagramKind, Domain, Envelope, GroupId, Inst, Instant, Record, SenderId, StateId, SubgroupId,
@@ -39,7 +39,7 @@ use crate::cast::Delivered;
 use crate::node::NodeId;
 
 use acknowledged::Acknowledged;
-use book::Book;
+use book::{Book, Taken};
 use bounds::Bounds;
 use delivery::Deliveries;
 pub use roll::{Registered, Roll};
@@ -170,12 +170,15 @@ impl Oracle {
             self.report(at, Property::Agreement, Err("a journal entry does not read back".into()));
             return;
         };
+        if let JournalEntry::TookOver { .. } = &entry {
+            self.on_taken_over(at, node, record);
+        }
         if let JournalEntry::Started { subgroup, term, inst, .. } = &entry {
             let Setting { suite, group, .. } = self.setting;
             let domain = Domain { suite, group, subgroup: *subgroup };
             let before = self.manages.insert(node, *subgroup).filter(|before| before != subgroup);
             if let Some(before) = before.and_then(|before| self.books.get_mut(&before)) {
-                before.on_abandoned();
+                before.on_abandoned(node);
             }
             self.kept.entry(node).or_default().insert(*subgroup);
             self.starts.insert(*inst, *subgroup);
@@ -188,10 +191,27 @@ impl Oracle {
         }
         let managed = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup));
         let verdict = match managed {
-            Some(book) => book.on_entry(record.commit, entry),
+            Some(book) => book.on_entry(node, record.commit, entry),
             None => Err(format!("{node:?} records before it starts")),
         };
         self.report(at, Property::Agreement, verdict);
+    }
+
+    /// A node goes on in the place of a manager it has followed.
+    fn on_taken_over(&mut self, at: Instant, node: NodeId, record: &Record) {
+        let read = Remembered::from_loaded(None, [(record.commit, &record.bytes[..])], false);
+        let Some((held, subgroup)) = read.ok().flatten().and_then(|held| {
+            let subgroup = held.place().map(|(subgroup, _)| subgroup);
+            Some((held, subgroup?))
+        }) else {
+            self.report(at, Property::Durability, Err(format!("{node:?} takes over nothing")));
+            return;
+        };
+        let Some(book) = self.books.get_mut(&subgroup) else { return };
+        let taken = Taken { live: held.registrations().collect(), own: held.own() };
+        book.on_taken_over(node, record.commit, taken);
+        self.manages.insert(node, subgroup);
+        self.kept.entry(node).or_default().insert(subgroup);
     }
 
     /// A manager tells of something. Everything up to `durable` is on its disk.
@@ -214,7 +234,7 @@ impl Oracle {
     /// Whom a manager lists, without those that are leaving.
     pub fn on_list(&mut self, at: Instant, node: NodeId, listed: &BTreeSet<SenderId>) {
         let book = self.manages.get(&node).and_then(|subgroup| self.books.get(subgroup));
-        let verdict = book.map_or(Ok(()), |book| book.check_list(listed));
+        let verdict = book.map_or(Ok(()), |book| book.check_list(node, listed));
         self.report(at, Property::Durability, verdict);
     }
 
@@ -236,13 +256,14 @@ impl Oracle {
         durable: Commit,
     ) {
         let Some(book) = self.books.get(&subgroup) else { return };
-        let verdict = self.acknowledged.on_admitted(book.roll(), node, start, sender, durable);
+        let manager = self.manager_of(subgroup).unwrap_or(node);
+        let verdict = self.acknowledged.on_admitted(book.roll(), node, start, sender, (manager, durable));
         self.report(at, Property::Durability, verdict);
     }
 
     /// The node that manages a subgroup, or managed it last.
     pub fn manager_of(&self, subgroup: SubgroupId) -> Option<NodeId> {
-        self.manages.iter().find(|(_, managed)| **managed == subgroup).map(|(node, _)| *node)
+        self.books.get(&subgroup)?.roll().manager()
     }
 
     /// Who was put out for good, as far as it was told.
@@ -260,7 +281,7 @@ impl Oracle {
     pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
         for subgroup in self.kept.get(&node).into_iter().flatten() {
             if let Some(book) = self.books.get_mut(subgroup) {
-                book.on_killed(durable, held);
+                book.on_killed(node, durable, held);
             }
         }
     }

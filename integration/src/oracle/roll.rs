@@ -6,6 +6,8 @@ use crypto::Secret;
 use gsm::{JoinedEntry, JournalEntry};
 use protocol::{Commit, RegNo, SenderId, StateId};
 
+use crate::node::NodeId;
+
 /// What the journal says of one registration.
 #[derive(Clone, Debug)]
 pub struct Registered {
@@ -32,20 +34,31 @@ struct Mark {
     eviction: bool,
 }
 
+/// The journal of one node that manages the subgroup, or did.
+#[derive(Clone, Debug, Default)]
+struct Pages {
+    now: Mark,
+    /// The journal's past, for when its end is lost.
+    marks: BTreeMap<Commit, Mark>,
+}
+
+/// A record of one node.
+type Place = (NodeId, Commit);
+
 /// The members of every state: who joined before its cut was recorded and had not departed by then.
 #[derive(Clone, Debug, Default)]
 pub struct Roll {
     registered: BTreeMap<SenderId, Registered>,
-    now: Mark,
-    /// The journal's past, for when its end is lost.
-    marks: BTreeMap<Commit, Mark>,
+    journals: BTreeMap<NodeId, Pages>,
+    /// Who started last.
+    manager: Option<NodeId>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
     /// The records of each registration's admission, departure and eviction.
-    joined: BTreeMap<SenderId, Commit>,
-    departed: BTreeMap<SenderId, Commit>,
-    evicted: BTreeMap<SenderId, Commit>,
+    joined: BTreeMap<SenderId, Place>,
+    departed: BTreeMap<SenderId, Place>,
+    evicted: BTreeMap<SenderId, Place>,
     /// The record of each state's cut.
-    cuts: BTreeMap<StateId, Commit>,
+    cuts: BTreeMap<StateId, Place>,
     /// States before whose cut, and after the one before, somebody was evicted.
     after_eviction: BTreeSet<StateId>,
     /// States that put out somebody who was evicted by then.
@@ -57,8 +70,8 @@ impl Roll {
     pub const fn new() -> Self {
         Self {
             registered: BTreeMap::new(),
-            now: Mark { own: None, live: BTreeSet::new(), evicted: BTreeSet::new(), eviction: false },
-            marks: BTreeMap::new(),
+            journals: BTreeMap::new(),
+            manager: None,
             states: BTreeMap::new(),
             joined: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -69,13 +82,29 @@ impl Roll {
         }
     }
 
-    /// The next entry of the journal.
-    pub(crate) fn on_entry(&mut self, commit: Commit, entry: JournalEntry) {
+    /// A node goes on with what another one has told it: these registrations, one of which is the manager's before.
+    pub(crate) fn on_taken_over(
+        &mut self,
+        node: NodeId,
+        commit: Commit,
+        live: BTreeSet<SenderId>,
+        own: Option<SenderId>,
+    ) {
+        let pages = self.journals.entry(node).or_default();
+        pages.now = Mark { own, live, ..Mark::default() };
+        pages.marks.insert(commit, pages.now.clone());
+    }
+
+    /// The next entry of a node's journal.
+    pub(crate) fn on_entry(&mut self, node: NodeId, commit: Commit, entry: JournalEntry) {
+        let place = (node, commit);
+        let mut now = std::mem::take(&mut self.journals.entry(node).or_default().now);
         match entry {
             JournalEntry::Started { own, .. } => {
+                self.manager = Some(node);
                 // The own node's registration ends, unless the start goes on with it.
-                if let Some(before) = self.now.own.replace(own).filter(|before| *before != own) {
-                    self.now.live.remove(&before);
+                if let Some(before) = now.own.replace(own).filter(|before| *before != own) {
+                    now.live.remove(&before);
                 }
             }
             JournalEntry::Revoked { .. }
@@ -86,71 +115,83 @@ impl Roll {
             | JournalEntry::Renewed { .. } => {}
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
-                self.now.live.insert(sender);
-                self.joined.insert(sender, commit);
+                now.live.insert(sender);
+                self.joined.insert(sender, place);
                 self.registered.insert(sender, Registered { reg_no, identity, leaf, leaf_steps, unicast });
             }
             JournalEntry::Departed { sender } => {
-                self.departed.insert(sender, commit);
-                self.now.live.remove(&sender);
+                self.departed.insert(sender, place);
+                now.live.remove(&sender);
             }
             JournalEntry::Evicted { sender, .. } => {
-                self.evicted.insert(sender, commit);
-                self.now.live.remove(&sender);
-                self.now.evicted.insert(sender);
-                self.now.eviction = true;
+                self.evicted.insert(sender, place);
+                now.live.remove(&sender);
+                now.evicted.insert(sender);
+                now.eviction = true;
             }
-            JournalEntry::Cut { state, .. } => {
-                let before = self.before(state).map(|(_, members)| members);
-                let mut out = before.into_iter().flatten().filter(|sender| !self.now.live.contains(sender));
-                if out.any(|sender| self.now.evicted.contains(sender)) {
-                    self.hard.insert(state);
-                }
-                self.states.insert(state, self.now.live.clone());
-                self.cuts.insert(state, commit);
-                if std::mem::take(&mut self.now.eviction) {
-                    self.after_eviction.insert(state);
-                }
-            }
+            JournalEntry::Cut { state, .. } => self.on_cut(place, state, &mut now),
         }
-        self.marks.insert(commit, self.now.clone());
+        let pages = self.journals.entry(node).or_default();
+        pages.marks.insert(commit, now.clone());
+        pages.now = now;
     }
 
-    /// The manager was killed, and what follows is written behind record `held`. What was not durable never happened:
-    /// nothing of it was told or sent. What was durable happened, even if the store has forgotten it.
-    pub(crate) fn on_killed(&mut self, durable: Commit, held: Commit) {
-        self.states.retain(|state, _| self.cuts.get(state).is_some_and(|commit| *commit <= durable));
-        for records in [&mut self.joined, &mut self.departed, &mut self.evicted] {
-            settle(records, durable);
+    fn on_cut(&mut self, place: Place, state: StateId, now: &mut Mark) {
+        let before = self.before(state).map(|(_, members)| members);
+        let mut out = before.into_iter().flatten().filter(|sender| !now.live.contains(sender));
+        if out.any(|sender| now.evicted.contains(sender)) {
+            self.hard.insert(state);
         }
-        settle(&mut self.cuts, durable);
-        self.marks.retain(|commit, _| *commit <= held);
-        self.now = self.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
+        self.states.insert(state, now.live.clone());
+        self.cuts.insert(state, place);
+        if std::mem::take(&mut now.eviction) {
+            self.after_eviction.insert(state);
+        }
+    }
+
+    /// A manager was killed, and what follows is written behind record `held`. What was not durable never happened:
+    /// nothing of it was told or sent. What was durable happened, even if the store has forgotten it.
+    pub(crate) fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
+        let happened = |(of, commit): &Place| *of != node || *commit <= durable;
+        self.states.retain(|state, _| self.cuts.get(state).is_some_and(happened));
+        for records in [&mut self.joined, &mut self.departed, &mut self.evicted] {
+            settle(records, node, durable);
+        }
+        settle(&mut self.cuts, node, durable);
+        if let Some(pages) = self.journals.get_mut(&node) {
+            pages.marks.retain(|commit, _| *commit <= held);
+            pages.now = pages.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
+        }
     }
 
     /// The record of a registration's admission.
-    pub(crate) fn joined(&self, sender: SenderId) -> Option<Commit> {
+    pub(crate) fn joined(&self, sender: SenderId) -> Option<(NodeId, Commit)> {
         self.joined.get(&sender).copied()
     }
 
     /// The record of its departure by itself or for its silence.
-    pub(crate) fn departed(&self, sender: SenderId) -> Option<Commit> {
+    pub(crate) fn departed(&self, sender: SenderId) -> Option<(NodeId, Commit)> {
         self.departed.get(&sender).copied()
     }
 
     /// The record of its eviction.
-    pub(crate) fn evicted(&self, sender: SenderId) -> Option<Commit> {
+    pub(crate) fn evicted(&self, sender: SenderId) -> Option<(NodeId, Commit)> {
         self.evicted.get(&sender).copied()
     }
 
     /// The record of a state's cut.
-    pub(crate) fn cut(&self, state: StateId) -> Option<Commit> {
+    pub(crate) fn cut(&self, state: StateId) -> Option<(NodeId, Commit)> {
         self.cuts.get(&state).copied()
     }
 
-    /// Who is in by the journal as it stands.
-    pub(crate) const fn live(&self) -> &BTreeSet<SenderId> {
-        &self.now.live
+    /// Who is in by a node's journal as it stands.
+    pub(crate) fn live_at(&self, node: NodeId) -> Option<&BTreeSet<SenderId>> {
+        self.journals.get(&node).map(|pages| &pages.now.live)
+    }
+
+    /// Who manages, or did last.
+    pub(crate) const fn manager(&self) -> Option<NodeId> {
+        self.manager
     }
 
     /// What is known of a registration.
@@ -194,8 +235,8 @@ impl Roll {
     }
 }
 
-/// Forgets the records that are lost. The others are there for good, whatever numbers are given again later.
-fn settle<K: Ord + Copy>(records: &mut BTreeMap<K, Commit>, durable: Commit) {
-    records.retain(|_, commit| *commit <= durable);
-    records.values_mut().for_each(|commit| *commit = Commit(0));
+/// Forgets the records of a node that are lost. The others are there for good, whatever numbers are given again later.
+fn settle<K: Ord + Copy>(records: &mut BTreeMap<K, Place>, node: NodeId, durable: Commit) {
+    records.retain(|_, (of, commit)| *of != node || *commit <= durable);
+    records.values_mut().filter(|(of, _)| *of == node).for_each(|(_, commit)| *commit = Commit(0));
 }

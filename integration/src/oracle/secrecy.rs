@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{NodeKey, OneWay, Secret};
 use keytree::{Degree, NodeId as TreeNode, TreeId, Version};
-use protocol::{Domain, SenderId, StateId, UpdatePacket};
+use protocol::{Domain, SenderId, StateId, Term, UpdatePacket};
 
 use super::knowledge::{Bytes, Knowledge, Place, Rules, Update};
 use super::roll::Roll;
@@ -22,6 +22,16 @@ const MAX_FORCED: usize = 400;
 
 type GroupKeys = BTreeMap<StateId, (NodeId, Secret<32>)>;
 
+/// All there was when the last renewal was recorded, and what follows from it.
+#[derive(Debug)]
+struct Renewal {
+    all: Knowledge,
+    /// The rules it has been through.
+    through: usize,
+    /// The term of the newest state then.
+    newest: Option<Term>,
+}
+
 /// What every registration has hoarded, and every key update there was.
 #[derive(Debug)]
 pub(crate) struct Secrecy {
@@ -34,6 +44,7 @@ pub(crate) struct Secrecy {
     together: Knowledge,
     /// The rules that `together` has been through.
     through: usize,
+    renewal: Option<Renewal>,
     /// Somebody who is out was told something since.
     told: bool,
     dice: Dice,
@@ -49,6 +60,7 @@ impl Secrecy {
             rules: Rules::new(),
             together: Knowledge::new(),
             through: 0,
+            renewal: None,
             told: false,
             dice: Dice::new(seed, "looked at", 0),
         }
@@ -123,8 +135,34 @@ impl Secrecy {
             self.together.close_with(&self.place, &self.rules, keys);
         }
         self.check_newcomers(roll, state, keys)?;
+        self.check_renewed(state, keys)?;
+        if !members.is_disjoint(&self.departed) {
+            // On one side of a partition some are in who are out on the other.
+            return self.check(roll, keys, &self.departed.difference(members).copied().collect());
+        }
         self.judge(&self.together, state, keys)
             .map_err(|what| format!("all {} ex-members together: {what}", self.departed.len()))
+    }
+
+    /// Every leaf secret is renewed: whoever has managed or stood by until now, and held everything there was, is to be as
+    /// good as any other who is out.
+    pub(crate) fn on_renewed(&mut self, roll: &Roll) {
+        let mut all = Knowledge::new();
+        roll.registrations().for_each(|(sender, _)| self.pool(roll, &mut all, sender));
+        all.close(&self.place, &self.rules);
+        let newest = roll.states().next_back().map(|(state, _)| state.term);
+        self.renewal = Some(Renewal { all, through: self.rules.len(), newest });
+    }
+
+    /// What was cut before the renewal is told after it sometimes, and whoever manages beside it has not renewed.
+    fn check_renewed(&mut self, state: StateId, keys: &GroupKeys) -> Result<(), String> {
+        let Some(mut renewal) = self.renewal.take() else { return Ok(()) };
+        renewal.all.close_over(&self.place, &self.rules, renewal.through);
+        renewal.through = self.rules.len();
+        let after = renewal.newest.is_none_or(|newest| newest < state.term);
+        let verdict = if after { self.judge(&renewal.all, state, keys) } else { Ok(()) };
+        self.renewal = Some(renewal);
+        verdict.map_err(|what| format!("a manager of before the renewal: {what}"))
     }
 
     /// Everybody who is in for the first time, at no state before; and now and then some others together.
