@@ -36,6 +36,16 @@ impl Scenario {
     /// The scenario of a seed: 50 nodes for ten minutes, the last twenty seconds of them without faults, with joins,
     /// leaves, evictions and restarts. One in twenty has real signatures and lasts a minute.
     pub fn drawn(seed: u64) -> Self {
+        Self::of_fifty(seed, false)
+    }
+
+    /// The same with up to five nodes in each LAN that may manage: they stand by, take over, and some managers are killed
+    /// for good.
+    pub fn succession(seed: u64) -> Self {
+        Self::of_fifty(seed, true)
+    }
+
+    fn of_fifty(seed: u64, succession: bool) -> Self {
         let mut dice = Dice::new(seed, "size", 0);
         let members = number(dice.between(30, 44));
         let real_signatures = dice.chance(50);
@@ -49,7 +59,7 @@ impl Scenario {
         };
         let mut scenario = Self { real_signatures, ..Self::of_size(seed, &size) };
         scenario.lan = LanFaults::harsh(&mut Dice::new(seed, "network", 0));
-        scenario.draw_places(&mut Dice::new(seed, "places", 0));
+        scenario.draw_places(&mut Dice::new(seed, "places", 0), succession);
         scenario.duration = time - scenario.quiet;
         let troubled = scenario.draw_trouble(&mut Dice::new(seed, "trouble", 0), size.events);
         let calm = scenario.lan.is_fair() && scenario.eligible == 1 && scenario.lans == 1;
@@ -58,8 +68,9 @@ impl Scenario {
     }
 
     /// How many LANs there are, and who may manage in each.
-    fn draw_places(&mut self, dice: &mut Dice) {
-        self.eligible = number(dice.between(1, 5));
+    fn draw_places(&mut self, dice: &mut Dice, succession: bool) {
+        let eligible = number(dice.between(1, 5));
+        self.eligible = if succession { eligible } else { 1 };
         self.lans = *dice.pick(&[1, 1, 1, 2, 3]).unwrap_or(&1);
         self.discovery |= self.lans > 1 || self.eligible > 1;
         self.elects = self.discovery && dice.chance(500);
@@ -78,7 +89,10 @@ impl Scenario {
     /// What happens to the network, to processes and disks. Each kind is on or off. Returns whether any is on.
     fn draw_trouble(&mut self, dice: &mut Dice, events: u64) -> bool {
         let mut troubled = false;
-        let kinds = [(Churn::Split, 400, 3), (Churn::Pause, 400, 3), (Churn::BreakStore, 250, 1)];
+        let mut kinds = vec![(Churn::Split, 400, 3), (Churn::Pause, 400, 3), (Churn::BreakStore, 250, 1)];
+        if self.eligible > 1 {
+            kinds.push((Churn::KillForGood, 400, 1));
+        }
         for (kind, on, most) in kinds {
             if !dice.chance(on) {
                 continue;

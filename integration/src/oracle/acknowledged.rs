@@ -13,7 +13,7 @@ use crate::node::NodeId;
 pub(crate) struct Acknowledged {
     revoked: BTreeMap<String, PutOut>,
     /// What each node has recorded of evictions by others.
-    learned: BTreeSet<(NodeId, [u8; 32])>,
+    learned: BTreeMap<(NodeId, [u8; 32]), Commit>,
     /// The registration that each node holds to be its own, and in which start of its process.
     admitted: BTreeMap<NodeId, (u32, SenderId)>,
 }
@@ -29,12 +29,12 @@ struct PutOut {
 
 impl Acknowledged {
     pub(crate) const fn new() -> Self {
-        Self { revoked: BTreeMap::new(), learned: BTreeSet::new(), admitted: BTreeMap::new() }
+        Self { revoked: BTreeMap::new(), learned: BTreeMap::new(), admitted: BTreeMap::new() }
     }
 
     /// A node records that somebody was put out by another one.
-    pub(crate) fn learns(&mut self, node: NodeId, identity: [u8; 32]) {
-        self.learned.insert((node, identity));
+    pub(crate) fn learns(&mut self, node: NodeId, identity: [u8; 32], commit: Commit) {
+        self.learned.entry((node, identity)).or_insert(commit);
     }
 
     /// A manager tells of something; everything up to `durable` is on its disk.
@@ -98,7 +98,9 @@ impl Acknowledged {
         let mut names =
             roll.members(state).into_iter().flatten().filter_map(|sender| roll.registered(*sender));
         let knows = |identity: &String, out: &PutOut| {
-            out.by.contains(&node) || self.learned.contains(&(node, Revocation::identity_hash(identity)))
+            let learned = self.learned.get(&(node, Revocation::identity_hash(identity)));
+            let before = |commit: &Commit| roll.cut(state).is_none_or(|(_, cut)| *commit < cut);
+            out.by.contains(&node) || learned.is_some_and(before)
         };
         let revoked = |identity: &String| {
             let out = self.revoked.get(identity);

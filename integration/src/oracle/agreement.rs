@@ -81,12 +81,12 @@ impl Agreement {
         let Some(now) = roll.members(state) else { return Err(format!("{state} was cut unrecorded")) };
         let empty = std::collections::BTreeSet::new();
         let before = roll.before(state);
-        // The first key update of a start lets everybody in, and some of those who left may be counted.
+        // The first key update of a start lets everybody in, and counts as leaving whom it took out of the tree.
         let first = before.is_none_or(|(before, _)| !before.same_start(state));
         let before = before.map_or(&empty, |(_, members)| members);
         let left = before.difference(now).count();
         let joined = if first { now.len() } else { now.difference(before).count() };
-        let counted = summary.leaves == left || first && summary.leaves <= left;
+        let counted = first || summary.leaves == left;
         if summary.joins != joined || !counted {
             return Err(format!(
                 "{state} says {} joins, {} leaves; {joined} and {left} were recorded",

@@ -85,7 +85,7 @@ impl Book {
             _ => Ok(()),
         };
         if matches!(entry, JournalEntry::Renewed { .. }) {
-            self.secrecy.on_renewed(&self.roll);
+            self.secrecy.on_renewed(&self.roll, node);
         }
         self.roll.on_entry(node, commit, entry);
         verdict

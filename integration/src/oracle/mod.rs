@@ -187,7 +187,7 @@ impl Oracle {
             book.on_started(*term, *inst, signs_with, &self.setting);
         }
         if let JournalEntry::Revoked { revocation } = &entry {
-            self.acknowledged.learns(node, revocation.identity);
+            self.acknowledged.learns(node, revocation.identity, record.commit);
         }
         let managed = self.manages.get(&node).and_then(|subgroup| self.books.get_mut(subgroup));
         let verdict = match managed {
@@ -200,8 +200,12 @@ impl Oracle {
     /// A node goes on in the place of a manager it has followed.
     fn on_taken_over(&mut self, at: Instant, node: NodeId, record: &Record) {
         let read = Remembered::from_loaded(None, [(record.commit, &record.bytes[..])], false);
+        let of = |own: SenderId| {
+            let knows = |(_, book): &(&SubgroupId, &Book)| book.roll().registered(own).is_some();
+            self.books.iter().find(knows).map(|(subgroup, _)| *subgroup)
+        };
         let Some((held, subgroup)) = read.ok().flatten().and_then(|held| {
-            let subgroup = held.place().map(|(subgroup, _)| subgroup);
+            let subgroup = held.own().and_then(of);
             Some((held, subgroup?))
         }) else {
             self.report(at, Property::Durability, Err(format!("{node:?} takes over nothing")));

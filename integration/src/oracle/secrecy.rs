@@ -30,6 +30,8 @@ struct Renewal {
     through: usize,
     /// The term of the newest state then.
     newest: Option<Term>,
+    /// By whom.
+    by: NodeId,
 }
 
 /// What every registration has hoarded, and every key update there was.
@@ -135,7 +137,7 @@ impl Secrecy {
             self.together.close_with(&self.place, &self.rules, keys);
         }
         self.check_newcomers(roll, state, keys)?;
-        self.check_renewed(state, keys)?;
+        self.check_renewed(roll, state, keys)?;
         if !members.is_disjoint(&self.departed) {
             // On one side of a partition some are in who are out on the other.
             return self.check(roll, keys, &self.departed.difference(members).copied().collect());
@@ -146,20 +148,21 @@ impl Secrecy {
 
     /// Every leaf secret is renewed: whoever has managed or stood by until now, and held everything there was, is to be as
     /// good as any other who is out.
-    pub(crate) fn on_renewed(&mut self, roll: &Roll) {
+    pub(crate) fn on_renewed(&mut self, roll: &Roll, by: NodeId) {
         let mut all = Knowledge::new();
         roll.registrations().for_each(|(sender, _)| self.pool(roll, &mut all, sender));
         all.close(&self.place, &self.rules);
         let newest = roll.states().next_back().map(|(state, _)| state.term);
-        self.renewal = Some(Renewal { all, through: self.rules.len(), newest });
+        self.renewal = Some(Renewal { all, through: self.rules.len(), newest, by });
     }
 
     /// What was cut before the renewal is told after it sometimes, and whoever manages beside it has not renewed.
-    fn check_renewed(&mut self, state: StateId, keys: &GroupKeys) -> Result<(), String> {
+    fn check_renewed(&mut self, roll: &Roll, state: StateId, keys: &GroupKeys) -> Result<(), String> {
         let Some(mut renewal) = self.renewal.take() else { return Ok(()) };
         renewal.all.close_over(&self.place, &self.rules, renewal.through);
         renewal.through = self.rules.len();
-        let after = renewal.newest.is_none_or(|newest| newest < state.term);
+        let own = roll.cut(state).is_some_and(|(node, _)| node == renewal.by);
+        let after = own && renewal.newest.is_none_or(|newest| newest < state.term);
         let verdict = if after { self.judge(&renewal.all, state, keys) } else { Ok(()) };
         self.renewal = Some(renewal);
         verdict.map_err(|what| format!("a manager of before the renewal: {what}"))

@@ -85,9 +85,8 @@ fn a_member_that_hears_nothing_for_a_while_stays_what_it_is() {
         }
         world.run_for(3 * SECOND);
         let silent = |event: &MemberEvent| *event == MemberEvent::ManagerSilent;
-        assert!(
-            world.log().members[since..].iter().any(|(_, node, event)| *node == members[1] && silent(event))
-        );
+        // It asks by itself, and is answered where nobody else hears it.
+        assert!(!world.log().members[since..].iter().any(|(_, _, event)| silent(event)));
         assert!(world.is_whole());
         assert_eq!(grants(&world, since), 0);
         assert_eq!(world.violations(), []);
