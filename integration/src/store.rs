@@ -109,7 +109,9 @@ impl SimStore {
             let told = std::mem::replace(&mut self.failed, true);
             return ((!told).then_some(StoreReport::Failed), Some(now + RETRY));
         }
-        self.failed = false;
+        // The records that gathered while it failed are tried again together.
+        let all = self.waiting.last().map_or(commit, |record| record.commit);
+        let commit = if std::mem::take(&mut self.failed) { all } else { commit };
         self.write(commit);
         (Some(StoreReport::Stored(commit)), self.begin(now))
     }
