@@ -155,6 +155,30 @@ impl Record {
                     text = text
                 )
             }
+            GsmEvent::TookOffice { members, term, handed } => {
+                let text = "this node manages the group now, with the members it had: nobody registers again";
+                happened!(
+                    warn,
+                    &self.group,
+                    "manager.took_office",
+                    members = members,
+                    term = term.0,
+                    handed = handed,
+                    text = text
+                )
+            }
+            GsmEvent::Renewed { number, term, why } => {
+                let text = "a node that has held every key is out: all keys that it could know are replaced";
+                happened!(
+                    info,
+                    &self.group,
+                    "group.renewed",
+                    number = number,
+                    term = term.0,
+                    identity = why,
+                    text = text
+                )
+            }
             other => return self.on_merging(other),
         })
     }
