@@ -113,6 +113,15 @@ pub(crate) enum Operate {
         #[command(flatten)]
         of: Of,
     },
+    /// Hand the group to a standby, to stop this node or its host in peace; returns when the standby manages it. Members
+    /// stay in, and nobody registers again.
+    Handover {
+        /// The name in the standby's certificate; the first one in step if none is given.
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        #[command(flatten)]
+        of: Of,
+    },
     /// Let in and put out who waits, now; with nobody waiting, replace the group key.
     Rekey {
         #[command(flatten)]

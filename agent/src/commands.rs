@@ -28,6 +28,7 @@ async fn ask(global: &Global, request: Operate) -> Result<(), Failure> {
         Operate::Status { of } => look::status(&client(of), output, global.verbose > 0).await,
         Operate::Members { of } => look::members(&client(of), output).await,
         Operate::Evict { identity, of } => change::evict(&client(of), output, identity).await,
+        Operate::Handover { to, of } => change::handover(&client(of), output, to).await,
         Operate::Rekey { of } => change::rekey(&client(of), output).await,
         Operate::Set { setting, of } => change::set(&client(of), output, setting).await,
         Operate::Events { count, of } => follow::events(&client(of), output, count).await,

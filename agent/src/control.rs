@@ -8,6 +8,7 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/members` | | [`Members`], at a manager |
 //! | `POST /v1/evict` | [`Evict`] | [`Evicted`] when the key update that shuts the member out has gone out |
+//! | `POST /v1/handover` | [`HandOver`] | [`HandedOver`] when the standby manages the group |
 //! | `POST /v1/rekey` | | [`Rekeyed`] |
 //! | `POST /v1/set` | [`Settings`] | [`Settings`] as they are now |
 //! | `GET /v1/events` | | one JSON object a line, until either end leaves |
@@ -28,8 +29,8 @@ mod socket;
 mod streams;
 
 pub(crate) use reply::{
-    Evict, Evicted, Groups, ListedMember, ManagerStatus, MemberStatus, Members, Received, Refused, Rekeyed,
-    Sent, Settings, Status,
+    Evict, Evicted, Groups, HandOver, HandedOver, ListedMember, ManagerStatus, MemberStatus, Members,
+    Received, Refused, Rekeyed, Sent, Settings, StandbyPart, Status,
 };
 pub(crate) use server::serve;
 pub(crate) use socket::Socket;

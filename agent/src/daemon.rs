@@ -21,10 +21,9 @@ use crate::failure::Failure;
 
 pub(crate) use happening::Happening;
 use node::Started;
-use observer::Record;
 
 pub(crate) use node::Facts;
-pub(crate) use observer::Standing;
+pub(crate) use observer::{Record, Standing};
 
 /// Messages and events a reader of the control socket may be behind before it is cut off.
 const MAX_BEHIND: usize = 8_192;

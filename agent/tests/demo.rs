@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 /// What the demonstration has to show: the figure's name, the least and the most it may be.
-const LIMITS: [(&str, u64, u64); 16] = [
+const LIMITS: [(&str, u64, u64); 21] = [
     ("rekeys_during_stream", 5, u64::MAX),
     ("packets_sent", 2_000, u64::MAX),
     ("packets_lost_at_rekey", 0, 0),
@@ -26,6 +26,11 @@ const LIMITS: [(&str, u64, u64); 16] = [
     ("restart_reregistrations", 0, 0),
     ("packets_lost_at_restart", 0, 0),
     ("restart_ms", 1, 10_000),
+    ("failover_live_members", 7, 7),
+    ("read_after_failover", 7, 7),
+    ("failover_reregistrations", 0, 0),
+    ("packets_lost_at_failover", 0, 0),
+    ("failover_ms", 1, 6_000),
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::cli::Setting;
 use crate::client::Client;
-use crate::control::{Evict, Evicted, Rekeyed, Settings};
+use crate::control::{Evict, Evicted, HandOver, HandedOver, Rekeyed, Settings};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::spoken;
@@ -14,6 +14,14 @@ pub(super) async fn evict(client: &Client, output: Output, identity: String) -> 
     }
     let epoch = done.state.epoch;
     output::line(&format!("evicted {}: it reads nothing sent under epoch {epoch} or later", done.identity))
+}
+
+pub(super) async fn handover(client: &Client, output: Output, to: Option<String>) -> Result<(), Failure> {
+    let done: HandedOver = client.post("/v1/handover", &HandOver { to }).await?;
+    if output.json {
+        return Output::json(&done);
+    }
+    output::line(&format!("{} manages {} now; this node is a member of it", done.identity, done.group))
 }
 
 pub(super) async fn rekey(client: &Client, output: Output) -> Result<(), Failure> {

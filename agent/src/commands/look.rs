@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::client::Client;
-use crate::control::{Groups, ListedMember, ManagerStatus, MemberStatus, Members, Status};
+use crate::control::{Groups, ListedMember, ManagerStatus, MemberStatus, Members, StandbyPart, Status};
 use crate::daemon::Standing;
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -66,10 +66,21 @@ pub(super) async fn members(client: &Client, output: Output) -> Result<(), Failu
         return Output::json(&members);
     }
     let rows: Vec<_> = members.members.iter().map(|member| row(member, members.state.epoch)).collect();
-    output.table(["IDENTITY", "LEAF", "SENDER", "STANDING", "EPOCH", "LAST SEEN", "ADDRESS"], &rows)
+    output.table(["IDENTITY", "LEAF", "SENDER", "PART", "STANDING", "EPOCH", "LAST SEEN", "ADDRESS"], &rows)
 }
 
-fn row(member: &ListedMember, newest: u32) -> [String; 7] {
+/// What a member is to its group.
+const fn part(member: &ListedMember) -> &'static str {
+    match (member.own, member.standby_in_step, member.eligible) {
+        (true, ..) => "manager",
+        (_, Some(true), _) => "standby",
+        (_, Some(false), _) => "standby, not in step",
+        (_, None, true) => "may manage",
+        (_, None, false) => "member",
+    }
+}
+
+fn row(member: &ListedMember, newest: u32) -> [String; 8] {
     let (epoch, seen) = if member.own {
         (newest.to_string(), "this node".to_owned())
     } else {
@@ -80,6 +91,7 @@ fn row(member: &ListedMember, newest: u32) -> [String; 7] {
         member.identity.clone(),
         member.leaf.to_string(),
         member.sender.clone(),
+        part(member).to_owned(),
         member.standing.clone(),
         epoch,
         seen,
@@ -129,6 +141,7 @@ fn show_manager(status: &Status, manager: &ManagerStatus, output: Output) -> Res
             manager.pending.to_string(),
         ]],
     )?;
+    output::line(&format!("standbys {}", standbys(&manager.standbys)))?;
     output::line(&format!(
         "admitted {}   departed {}   revoked {}   refused {}   tls accepted {} refused {} over limit {}",
         manager.admitted,
@@ -150,6 +163,16 @@ fn store(manager: &ManagerStatus) -> String {
         (false, false) => "nothing survives a restart",
     };
     format!("{}{place} ({how})", manager.store)
+}
+
+/// `ben.example in step for 4m, cleo.example NOT IN STEP`.
+fn standbys(standbys: &[StandbyPart]) -> String {
+    let each = standbys.iter().map(|standby| match standby.in_step_seconds {
+        Some(seconds) => format!("{} in step for {}", standby.identity, spoken::rough(seconds)),
+        None => format!("{} NOT IN STEP", standby.identity),
+    });
+    let each: Vec<_> = each.collect();
+    if each.is_empty() { "none: no other member may manage the group".to_owned() } else { each.join(", ") }
 }
 
 fn show_member(status: &Status, member: &MemberStatus, output: Output) -> Result<(), Failure> {

@@ -9,7 +9,9 @@ use conclave::ManagerError;
 use gsm::Listed;
 
 use super::caller::{Fault, Of, Operator};
-use super::reply::{Evict, Evicted, Groups, Members, Rekeyed, Settings, Status, VERSION};
+use super::reply::{
+    Evict, Evicted, Groups, HandOver, HandedOver, Members, Rekeyed, Settings, Status, VERSION,
+};
 use super::report;
 use crate::daemon::Daemon;
 
@@ -34,13 +36,14 @@ pub(super) async fn members(Of(group): Of) -> Result<Json<Members>, Fault> {
     let asked = group.node.machine().call(|node, now| {
         let gsm = node.gsm()?;
         let members: Vec<Listed> = gsm.members().cloned().collect();
-        Some((members, gsm.own_sender(), gsm.status(now).state, now))
+        Some((members, gsm.own_sender(), gsm.status(now), now))
     });
-    let Some((listed, own, state, now)) = asked.await.map_err(Fault::gone)? else {
+    let Some((listed, own, gsm, now)) = asked.await.map_err(Fault::gone)? else {
         return Err(group.node.members().await.map_or_else(fault, |_| Fault::conflict("ask again")));
     };
-    let members = listed.iter().map(|member| report::listed_member(member, own, now)).collect();
-    Ok(Json(Members { version: VERSION, group: group.facts.name.clone(), state: state.into(), members }))
+    let members =
+        listed.iter().map(|member| report::listed_member(member, own, &gsm.standbys, now)).collect();
+    Ok(Json(Members { version: VERSION, group: group.facts.name.clone(), state: gsm.state.into(), members }))
 }
 
 pub(super) async fn evict(
@@ -51,6 +54,17 @@ pub(super) async fn evict(
     let done = patiently(group.node.evict(&request.identity)).await?;
     let state = done.map_err(fault)?.state.into();
     Ok(Json(Evicted { identity: request.identity, state }))
+}
+
+pub(super) async fn handover(
+    Of(group): Of,
+    _operator: Operator,
+    Json(request): Json<HandOver>,
+) -> Result<Json<HandedOver>, Fault> {
+    let asked = tokio::time::timeout(PATIENCE, group.node.hand_over(request.to.as_deref())).await;
+    let text = "no word of the handover's end; see `conclave status`";
+    let identity = asked.map_err(|_| Fault::gone(text))?.map_err(fault)?;
+    Ok(Json(HandedOver { identity, group: group.facts.name.clone() }))
 }
 
 pub(super) async fn rekey(Of(group): Of, _operator: Operator) -> Result<Json<Rekeyed>, Fault> {

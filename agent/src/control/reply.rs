@@ -177,6 +177,8 @@ pub(crate) struct ManagerStatus {
     pub(crate) read_only: bool,
     /// The newest durable record.
     pub(crate) journal: u64,
+    /// Who follows this manager, to take over when it is lost; and who should and does not.
+    pub(crate) standbys: Vec<StandbyPart>,
     /// Evictions.
     pub(crate) revocations: u64,
     /// Members admitted since the start.
@@ -187,6 +189,21 @@ pub(crate) struct ManagerStatus {
     pub(crate) refused: BTreeMap<String, u64>,
     /// Connections at the registrar's door, which is one for all groups.
     pub(crate) tls: TlsCounts,
+}
+
+/// A node that takes over when the manager is lost, if it is in step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct StandbyPart {
+    /// The name in its certificate.
+    pub(crate) identity: String,
+    /// Its registration.
+    pub(crate) sender: String,
+    /// Whether it holds everything that was acknowledged to anybody.
+    pub(crate) in_step: bool,
+    /// Since when it is; absent while it is not.
+    pub(crate) in_step_seconds: Option<f64>,
+    /// The newest record it holds, of those that `journal` counts.
+    pub(crate) journal: u64,
 }
 
 /// Connections at the registrar's door.
@@ -253,6 +270,8 @@ pub(crate) struct ListedMember {
     pub(crate) own: bool,
     /// Whether its certificate allows it to act as manager.
     pub(crate) eligible: bool,
+    /// Whether it is in step with the manager, at one that is to take over when the manager is lost; else absent.
+    pub(crate) standby_in_step: Option<bool>,
     /// SHA-256 of its certificate, in hexadecimal.
     pub(crate) certificate: String,
     /// The epoch it said it holds.
@@ -278,6 +297,23 @@ pub(crate) struct Evicted {
     pub(crate) identity: String,
     /// The first state it cannot read.
     pub(crate) state: StateName,
+}
+
+/// Asks for a handover.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HandOver {
+    /// The name in the standby's certificate; absent for the first one in step.
+    pub(crate) to: Option<String>,
+}
+
+/// A handover that is done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct HandedOver {
+    /// Who manages the group now.
+    pub(crate) identity: String,
+    /// The group's name.
+    pub(crate) group: String,
 }
 
 /// A key update that was sent.

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use conclave::{Clock, GroupStatus};
 use data::DropReason;
-use gsm::{GsmStatus, Listed};
+use gsm::{GsmStatus, Listed, StandbyStatus};
 use member::Move;
 use protocol::{Instant, SenderId};
 use storage::Health;
 
 use super::caller::Fault;
 use super::reply::{
-    DataCounts, ListedMember, ManagerStatus, MemberStatus, NodeCounts, RoleName, Status, TlsCounts, VERSION,
+    DataCounts, ListedMember, ManagerStatus, MemberStatus, NodeCounts, RoleName, StandbyPart, Status,
+    TlsCounts, VERSION,
 };
-use crate::daemon::{Daemon, RunningGroup, Standing};
+use crate::daemon::{Daemon, Record, RunningGroup, Standing};
 use crate::spoken;
+
+/// How long a member that may manage has to become a standby before it is missed as one.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Everything about one group.
 pub(super) async fn status(daemon: &Daemon, group: &RunningGroup) -> Result<Status, Fault> {
@@ -40,8 +44,36 @@ fn manager_status(daemon: &Daemon, group: &RunningGroup, manager: &GsmStatus, st
     if manager.read_only {
         status.problems.push("the store failed: nobody is admitted until it works again".to_owned());
     }
+    status.problems.extend(no_standby(&manager.standbys, &group.record()));
     status.subgroup = Some(manager.subgroup.to_string());
     status.manager = Some(manager_part(daemon, group, manager));
+}
+
+/// What is to be said where nobody would take over. A group in which no other node may manage it never has a standby,
+/// and is in order; one that has lost its standby is not, until there is one again.
+fn no_standby(standbys: &[StandbyStatus], record: &Record) -> Option<String> {
+    if standbys.iter().any(|standby| standby.in_step.is_some()) {
+        return None;
+    }
+    let text = "no standby in step: if this manager is lost, all must register again";
+    if let Some((identity, why, at)) = &record.standby_lost {
+        let ago = spoken::rough(Clock.now().saturating_since(*at).as_secs_f64());
+        return Some(format!("{text} ({identity}: {why}, {ago} ago)"));
+    }
+    let settled = record.grew.is_none_or(|at| Clock.now().saturating_since(at) > SETTLING);
+    let first = standbys.first().filter(|_| settled)?;
+    Some(format!("{text} ({} does not follow)", first.identity))
+}
+
+fn standby_part(standby: &StandbyStatus) -> StandbyPart {
+    let since = standby.in_step.map(|since| Clock.now().saturating_since(since).as_secs_f64());
+    StandbyPart {
+        identity: standby.identity.clone(),
+        sender: standby.sender.to_string(),
+        in_step: since.is_some(),
+        in_step_seconds: since,
+        journal: standby.followed.0,
+    }
 }
 
 fn manager_part(daemon: &Daemon, group: &RunningGroup, asked: &GsmStatus) -> ManagerStatus {
@@ -63,6 +95,7 @@ fn manager_part(daemon: &Daemon, group: &RunningGroup, asked: &GsmStatus) -> Man
         store_survives_restart: store.survives_restart,
         read_only: asked.read_only,
         journal: asked.journal.0,
+        standbys: asked.standbys.iter().map(standby_part).collect(),
         revocations: asked.revocations as u64,
         admitted: record.admitted,
         departed: named(&record.departed),
@@ -157,7 +190,13 @@ fn common(daemon: &Daemon, group: &RunningGroup, asked: &GroupStatus) -> Status 
 }
 
 /// One line of `members`.
-pub(super) fn listed_member(member: &Listed, own: SenderId, now: Instant) -> ListedMember {
+pub(super) fn listed_member(
+    member: &Listed,
+    own: SenderId,
+    standbys: &[StandbyStatus],
+    now: Instant,
+) -> ListedMember {
+    let standby = standbys.iter().find(|standby| standby.sender == member.sender);
     let standing = match member.standing {
         gsm::Standing::Pending => "pending",
         gsm::Standing::In => "in",
@@ -171,6 +210,7 @@ pub(super) fn listed_member(member: &Listed, own: SenderId, now: Instant) -> Lis
         standing: standing.to_owned(),
         own: is_own,
         eligible: member.eligible,
+        standby_in_step: standby.map(|standby| standby.in_step.is_some()),
         certificate: hex(&member.certificate),
         epoch: member.held.map(|held| held.epoch.0),
         heard_seconds_ago: if is_own { 0.0 } else { now.saturating_since(member.heard).as_secs_f64() },

@@ -19,6 +19,7 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
         .route("/v1/status", get(handlers::status))
         .route("/v1/members", get(handlers::members))
         .route("/v1/evict", post(handlers::evict))
+        .route("/v1/handover", post(handlers::handover))
         .route("/v1/rekey", post(handlers::rekey))
         .route("/v1/set", post(handlers::set))
         .route("/v1/events", get(streams::events))

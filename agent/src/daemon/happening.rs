@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 ///
 /// At a manager: `group.rekeyed` `group.rolled_back` `member.admitted` `member.left` `member.silent` `member.replaced`
 /// `member.evicted` `member.revoked` `join.refused` `manager.resumed` `manager.started_over` `manager.other_start`
-/// `manager.other` `manager.not_merged` `manager.took_over` `manager.stepped_down` `store.read_only` `store.writable`. At a
+/// `manager.other` `manager.not_merged` `manager.took_over` `manager.stepped_down` `manager.handed_over`
+/// `manager.not_handed_over` `standby.in_step` `standby.lost` `group.renewed` `store.read_only` `store.writable`. At a
 /// member: `join.granted` `join.admitted` `join.refused` `join.failed` `state.installed` `manager.silent` `manager.back`
 /// `manager.restarted` `manager.lost` `manager.changed` `member.moving` `member.orphaned` `membership.ended`; at one that
 /// may manage also `election.standing` `manager.elected`. At both: `role.manager` and `role.member`, at the start and

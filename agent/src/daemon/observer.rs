@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use conclave::{Clock, Mode, ParticipantEvent};
 use member::{Ending, MemberEvent, Move, Place};
-use protocol::{Instant, Refusal};
+use protocol::{Instant, Refusal, SenderId, StateId};
 use serde::{Deserialize, Serialize};
 use storage::Health;
 use tokio::sync::broadcast;
@@ -36,6 +36,10 @@ pub(crate) struct Record {
     pub(crate) resumed: Option<u64>,
     /// Another start of this manager is at work.
     pub(crate) other_start: bool,
+    /// The standby that was lost last, why, and when; `None` once one is in step.
+    pub(crate) standby_lost: Option<(String, String, Instant)>,
+    /// When this manager began, or a member was admitted last: a new standby needs a moment.
+    pub(crate) grew: Option<Instant>,
     /// When it was noticed that the manager is silent; of no meaning once it is not.
     pub(crate) silent_since: Option<Instant>,
     /// Key updates sent, and when the last one was.
@@ -123,11 +127,11 @@ impl Record {
             ParticipantEvent::Became(Mode::Manager) => {
                 // Nothing of what it was as a member holds any more.
                 (self.standing, self.moving, self.silent_since) = (Standing::Searching, None, None);
-                self.reason = None;
+                (self.reason, self.grew) = (None, Some(Clock.now()));
                 Some(happened!(info, &self.group, "role.manager"))
             }
             ParticipantEvent::Became(Mode::Member) => {
-                (self.resumed, self.other_start) = (None, false);
+                (self.resumed, self.other_start, self.standby_lost) = (None, false, None);
                 Some(happened!(info, &self.group, "role.member"))
             }
             ParticipantEvent::Place(place) => {
@@ -153,6 +157,7 @@ impl Record {
                     &self.group,
                     "state.installed",
                     term = state.term.0,
+                    inst = format!("{:016x}", state.inst.0),
                     epoch = state.epoch.0,
                     hard = hard
                 )
@@ -189,14 +194,8 @@ impl Record {
                 self.silent_since = None;
                 happened!(info, &self.group, "manager.restarted", term = state.term.0)
             }
-            MemberEvent::ManagerLost { suspicions, .. } => {
-                let others = suspicions.len();
-                happened!(warn, &self.group, "manager.lost", others = others)
-            }
-            MemberEvent::ManagerChanged { by, start } => {
-                self.silent_since = None;
-                happened!(warn, &self.group, "manager.changed", sender = by.0, term = start.term.0)
-            }
+            MemberEvent::ManagerLost { suspicions, known, .. } => self.on_lost(suspicions.len(), known),
+            MemberEvent::ManagerChanged { by, start } => self.on_changed(by, start),
             MemberEvent::Moving(why) => {
                 self.moving = Some(why);
                 happened!(warn, &self.group, "member.moving", reason = move_word(why))
@@ -216,6 +215,34 @@ impl Record {
             }
             MemberEvent::KeyRing(_) => return None,
         })
+    }
+
+    fn on_lost(&self, others: usize, known: StateId) -> Happening {
+        let text = "the manager is silent, answers nobody, and others say so too: a standby in step takes over. If none \
+                    does, members keep their keys and elect another manager";
+        happened!(
+            warn,
+            &self.group,
+            "manager.lost",
+            term = known.term.0,
+            epoch = known.epoch.0,
+            others = others,
+            text = text
+        )
+    }
+
+    fn on_changed(&mut self, by: SenderId, start: StateId) -> Happening {
+        self.silent_since = None;
+        let text =
+            "another node manages the group by right: this one follows it, and does not register again";
+        happened!(
+            warn,
+            &self.group,
+            "manager.changed",
+            sender = by.to_string(),
+            term = start.term.0,
+            text = text
+        )
     }
 
     fn on_granted(&mut self, place: Place) -> Happening {

@@ -9,8 +9,12 @@ use super::lines::{Event, Key};
 pub(super) struct Board {
     /// Hosts whose daemons answer their operators.
     pub(super) ready: BTreeSet<String>,
-    /// The node that was elected.
+    /// The node that was elected, or that took over last.
     pub(super) manager: Option<String>,
+    /// Nodes that have been in step with the manager of the moment, to take over from it.
+    pub(super) standing_by: BTreeSet<String>,
+    /// The term with which a standby took over.
+    pub(super) succeeded: Option<u32>,
     /// The newest key the manager cut.
     pub(super) key: Key,
     /// Members in all key updates' leaves, evicted ones included.
@@ -61,6 +65,12 @@ impl Board {
             Event::Reregistered { .. } => self.visits += 1,
             Event::Evicted { .. } => self.evicted = true,
             Event::Resumed { term, .. } => self.resumed = Some(*term),
+            Event::Killed { .. } | Event::Lost { .. } => self.standing_by.clear(),
+            Event::StandsBy { node } => drop(self.standing_by.insert(node.clone())),
+            Event::Succeeded { node, term } => {
+                self.manager = Some(node.clone());
+                self.succeeded = Some(*term);
+            }
             Event::Broken { .. } => self.broken = true,
             _ => {}
         }

@@ -168,6 +168,11 @@ impl Log {
                 let term = u32::try_from(number("term")).unwrap_or(u32::MAX);
                 Some(Event::Resumed { node: own(), members: number("members"), term })
             }
+            "standby.in_step" => Some(Event::StandsBy { node: other() }),
+            "manager.took_office" => Some(Event::Succeeded {
+                node: own(),
+                term: u32::try_from(number("term")).unwrap_or(u32::MAX),
+            }),
             "member.admitted" => Some(Event::Admitted { node: other() }),
             "member.left" => departed("left"),
             "member.silent" => departed("silent"),

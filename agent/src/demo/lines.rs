@@ -229,6 +229,23 @@ pub(super) enum Event {
         /// The term it begins.
         term: u32,
     },
+    /// A standby holds everything that its manager acknowledged to anybody.
+    StandsBy {
+        /// Which.
+        node: String,
+    },
+    /// The manager's process is about to be killed, and stays dead until another node has taken over.
+    Lost {
+        /// Which.
+        node: String,
+    },
+    /// A standby has taken over, in this term.
+    Succeeded {
+        /// Which.
+        node: String,
+        /// The term it begins.
+        term: u32,
+    },
     /// The manager's host is about to send a message of its own to the group.
     Greeting {
         /// Which.
@@ -308,7 +325,7 @@ pub(super) struct Summary {
     /// Packets of the stream.
     pub(super) packets_sent: u64,
     /// Packets sent minus packets received, summed over the members that were in for the whole stream: all packets but
-    /// those of `packets_lost_at_eviction` and `packets_lost_at_restart`.
+    /// those of `packets_lost_at_eviction`, `packets_lost_at_restart` and `packets_lost_at_failover`.
     pub(super) packets_lost_at_rekey: u64,
     /// The same for the packets sent under the hard epoch, and for those sent under an older one since the eviction was
     /// requested: what the hard switch could have cut off.
@@ -323,7 +340,7 @@ pub(super) struct Summary {
     pub(super) evicted_read_after_switch: u64,
     /// From the start of the first process that may manage until one of them was elected.
     pub(super) election_ms: u64,
-    /// How often a node was elected, from the beginning to the end.
+    /// How often a node was elected, from the beginning to the end; a standby takes over without.
     pub(super) managers_elected: u64,
     /// Nodes that were in when the manager was killed, the manager's own not counted.
     pub(super) restart_live_members: u64,
@@ -338,4 +355,14 @@ pub(super) struct Summary {
     /// From the moment the manager's process was started again until the first packet was sealed under a key of its new
     /// term, rounded up.
     pub(super) restart_ms: u64,
+    /// Nodes that were in when the manager was killed for good, the manager's own not counted.
+    pub(super) failover_live_members: u64,
+    /// Live members that read a packet under a key of the standby's term.
+    pub(super) read_after_failover: u64,
+    /// Registrations granted after that kill to nodes that were in.
+    pub(super) failover_reregistrations: u64,
+    /// Like `packets_lost_at_restart`, for the packets sent since that kill up to those under the standby's first key.
+    pub(super) packets_lost_at_failover: u64,
+    /// From that kill until the first packet was sealed under a key of the standby's term, rounded up.
+    pub(super) failover_ms: u64,
 }

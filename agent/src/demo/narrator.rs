@@ -56,8 +56,7 @@ impl Narrator {
                 return;
             }
             Event::Started { node, process, .. } if !self.started.insert(node.clone()) => {
-                let words =
-                    format!("{node} is started again, as process {process}: all it has is its journal.");
+                let words = format!("{node} is started again, as process {process}: it has its journal.");
                 say(line.at_us, Some(words));
                 return;
             }
@@ -124,7 +123,7 @@ elect one of them, and it manages the group. One member sends a file to all the 
 process of this machine; only who holds the group key of the moment can read it. When somebody joins or leaves, the
 manager changes that key for all who remain, and nobody may miss a packet by it. Keys are named by the manager's term
 and a number. In the middle one member, mallory, is thrown out. It has kept every key it ever held, and it does not go
-away. Then the manager itself is killed, and comes back.
+away. Then the manager itself is killed, and comes back; and it is killed once more, and another host takes over.
 ";
 
 /// What is said about an event, if it is for readers.
@@ -169,7 +168,20 @@ fn words(event: &Event) -> Option<String> {
         Event::Resumed { node, members, term } => format!(
             "{node} is back and begins term {term}. Its journal names {members} members; they are in, as before."
         ),
-        Event::Greeting { node } => format!("{node} says to the group that it is back (conclave send)."),
+        Event::StandsBy { node } => {
+            format!("{node} STANDS BY: it holds all that the manager acknowledged, and would take over.")
+        }
+        Event::Lost { node } => {
+            format!(
+                "{node}, the manager, is KILLED again, and stays dead. Everyone goes on with the key they have."
+            )
+        }
+        Event::Succeeded { node, term } => format!(
+            "{node} TAKES OVER and begins term {term}: members agree that the manager is lost. Nobody registers again."
+        ),
+        Event::Greeting { node } => {
+            format!("{node} says to the group that there is a manager again (conclave send).")
+        }
         Event::Greeted { node, key } => format!("{node} reads it, under key {key}."),
         Event::UpdateAttacked { node, key, secrets, attempts, opened: false } => format!(
             "{node} tries its {secrets} secrets on the key update to key {key}, {} attempts: nothing opens.",

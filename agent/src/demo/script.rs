@@ -1,4 +1,4 @@
-//! What is played: who comes, who goes, who is shut out, who is killed, and when.
+//! What is played: who comes, who goes, who is shut out, who is killed, who takes over, and when.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const FIRST: [(&str, Role); 5] = [
 ];
 /// Who comes and goes while the file is sent.
 const PASSING: [&str; 2] = ["erin", "frank"];
-/// Who comes after the eviction and stays, and who comes after the restart.
+/// Who comes after the eviction and stays, and who comes when a standby manages the group.
 const LATE: [&str; 2] = ["grace", "heidi"];
 
 /// Packets a second.
@@ -37,10 +37,11 @@ const RATE: u32 = 200;
 const QUIET: u64 = 200;
 /// Packets sent under the key in force before the eviction.
 const BEFORE_EVICTION: u64 = 150;
-/// Packets sent while nobody manages the group.
-const WITHOUT_MANAGER: u64 = 250;
-/// Packets sent from the restart on.
-const AFTER_RESTART: u64 = 600;
+/// Packets sent before the killed manager is started again. A standby takes over after three seconds of silence, so these
+/// and a start have to be quicker.
+const WITHOUT_MANAGER: u64 = 100;
+/// Packets sent from the takeover on.
+const AFTER_FAILOVER: u64 = 300;
 /// Packets in all.
 const PACKETS: u64 = 3_000;
 /// How long anything that takes a rekey interval or an election may take.
@@ -59,6 +60,8 @@ struct Play<'a> {
     /// The host that manages the group, and its operator's end.
     manager: String,
     operator: Operator,
+    /// Hosts whose nodes receive the file from its beginning on.
+    listening: Vec<String>,
 }
 
 /// Plays it all, up to the moment when nothing is left to be received.
@@ -66,13 +69,15 @@ pub(super) async fn play(stage: &mut Stage, ground: &Ground) -> Result<(), Halt>
     stage.say(Event::Prepared { group: GROUP.to_owned(), file: file_name(ground), bytes: ground.file_len });
     let manager = begin(stage, ground).await?;
     let operator = Operator::new(ground, &manager);
-    let mut play = Play { stage, ground, manager, operator };
+    let listening = HOSTS.iter().filter(|host| **host != manager).map(|host| (*host).to_owned()).collect();
+    let mut play = Play { stage, ground, manager, operator, listening };
     play.gather().await?;
     play.come_and_go().await?;
     play.evict().await?;
     play.join(LATE[0]).await?;
     play.leave(PASSING[1]).await?;
     play.restart().await?;
+    play.fail_over().await?;
     play.go_on().await?;
     play.end().await
 }
@@ -103,10 +108,10 @@ async fn begin(stage: &mut Stage, ground: &Ground) -> Result<String, Halt> {
 impl Play<'_> {
     /// The first members and the other hosts are in, and the stream begins.
     async fn gather(&mut self) -> Result<(), Halt> {
-        let mut names = self.other_hosts();
+        let mut names = self.listening.clone();
         names.extend(FIRST.map(|(name, _)| name.to_owned()));
         self.stage.until("the first members to join", BEGINNING, |board| board.all_joined(&names)).await?;
-        for host in self.other_hosts() {
+        for host in self.listening.clone() {
             let content = Content::read(&self.ground.file).map_err(|error| self.stage.halt(error))?;
             let (mouth, began_us) = (self.stage.mouth(), self.stage.began_us());
             let listened = Operator::new(self.ground, &host).listen(content, mouth, began_us).await;
@@ -152,17 +157,39 @@ impl Play<'_> {
         self.stage.until("its new key", SOON, |board| board.key.term >= term).await?;
         self.stage.say(Event::Greeting { node: manager });
         self.operator.greet().await.map_err(|failure| self.stage.halt(failure))?;
-        let mut live = self.other_hosts();
+        let mut live = self.listening.clone();
         live.extend([SENDER, STAYING[0], STAYING[1], STAYING[2], LATE[0]].map(str::to_owned));
         self.stage.until("all to read again", SOON, |board| board.all_read_in(term, &live)).await?;
         self.stage.until("the evicted node to try again", SOON, |board| board.visits > visits).await
     }
 
+    /// The manager is killed again, and stays dead: a standby takes over. The dead host is started again, and is a member.
+    async fn fail_over(&mut self) -> Result<(), Halt> {
+        self.stage.until("a standby to be in step", SOON, |board| !board.standing_by.is_empty()).await?;
+        let (visits, dead) = (self.stage.board.visits, self.manager.clone());
+        self.stage.say(Event::Lost { node: dead.clone() });
+        self.stage.kill(&dead).await?;
+        self.stage.until("a standby to take over", SOON, |board| board.succeeded.is_some()).await?;
+        let term = self.stage.board.succeeded.unwrap_or(u32::MAX);
+        self.stage.until("its new key", SOON, |board| board.key.term >= term).await?;
+        self.manager = self.stage.board.manager.clone().ok_or(Halt)?;
+        self.operator = Operator::new(self.ground, &self.manager);
+        self.stage.say(Event::Greeting { node: self.manager.clone() });
+        self.operator.greet().await.map_err(|failure| self.stage.halt(failure))?;
+        let mut live = self.listening.clone();
+        live.extend([SENDER, STAYING[0], STAYING[1], STAYING[2], LATE[0]].map(str::to_owned));
+        self.stage.until("all to read again", SOON, |board| board.all_read_in(term, &live)).await?;
+        self.stage.start_host(self.ground, &dead)?;
+        let back = format!("{dead} to be a member");
+        self.stage.until(&back, SOON, |board| board.joined.contains(&dead)).await?;
+        self.stage.until("the evicted node to try again", SOON, |board| board.visits > visits).await
+    }
+
     /// Life goes on.
     async fn go_on(&mut self) -> Result<(), Halt> {
-        let restarted_at = self.stage.board.sent;
+        let taken_over_at = self.stage.board.sent;
         self.join(LATE[1]).await?;
-        let enough = PACKETS.max(restarted_at + AFTER_RESTART);
+        let enough = PACKETS.max(taken_over_at + AFTER_FAILOVER);
         self.stage.until("enough packets", STREAM, |board| board.sent >= enough).await
     }
 
@@ -170,16 +197,11 @@ impl Play<'_> {
     async fn end(&mut self) -> Result<(), Halt> {
         self.stage.order(SENDER, Command::Finish).await?;
         self.stage.until("the stream to end", SOON, |board| board.stream_ended.is_some()).await?;
-        let mut listeners = self.other_hosts();
+        let mut listeners = self.listening.clone();
         listeners.extend(STAYING.map(str::to_owned));
         listeners.extend([ADVERSARY, LATE[0], LATE[1]].map(str::to_owned));
         self.stage.listen(LAST_PACKETS, |board| board.all_have_the_end(&listeners)).await?;
         Ok(())
-    }
-
-    /// The hosts that were not elected: members like the others.
-    fn other_hosts(&self) -> Vec<String> {
-        HOSTS.iter().filter(|host| **host != self.manager).map(|host| (*host).to_owned()).collect()
     }
 
     async fn join(&mut self, name: &str) -> Result<(), Halt> {

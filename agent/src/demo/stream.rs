@@ -9,8 +9,8 @@ use super::lines::{Event, Key};
 pub(super) const PIECE: usize = 1_000;
 /// Bytes of the packet's number before them.
 const NUMBER: usize = 8;
-/// What the manager's host says to the group when it is back. No packet of the file is like it.
-pub(super) const GREETING: &[u8] = b"The manager is back.";
+/// What a manager's host says to the group when there was none for a while. No packet of the file is like it.
+pub(super) const GREETING: &[u8] = b"The group has a manager again.";
 /// How much of the file is sent; the stream begins again at its start if there is time left.
 pub(super) const MAX_FILE: u64 = 8 << 20;
 
@@ -99,21 +99,24 @@ pub(super) struct Ledger {
     node: String,
     content: Content,
     runs: Runs<Receipt>,
-    greeted: bool,
+    /// The key of the newest greeting.
+    greeted: Option<Key>,
 }
 
 impl Ledger {
     /// Nothing was received yet.
     pub(super) const fn new(node: String, content: Content) -> Self {
-        Self { node, content, runs: Runs::new(), greeted: false }
+        Self { node, content, runs: Runs::new(), greeted: None }
     }
 
     /// Takes one message: the number its stream gives it, the key it came under, what it says. Returns what there is to
     /// say now.
     pub(super) fn take(&mut self, number: u64, key: Key, payload: &[u8]) -> Option<Event> {
         if payload == GREETING {
-            let first = !std::mem::replace(&mut self.greeted, true);
-            return first.then(|| Event::Greeted { node: self.node.clone(), key });
+            // It is sent several times, by each manager.
+            let newer = self.greeted.is_none_or(|greeted| greeted.term < key.term);
+            self.greeted = self.greeted.max(Some(key));
+            return newer.then(|| Event::Greeted { node: self.node.clone(), key });
         }
         let receipt = Receipt { key, genuine: self.content.is_genuine(number, payload) };
         let run = self.runs.add(number, receipt);

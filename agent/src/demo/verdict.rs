@@ -1,5 +1,6 @@
 //! What a demonstration has shown: a function of its lines and of nothing else.
 
+mod failover;
 mod record;
 mod restart;
 
@@ -91,6 +92,7 @@ pub(super) fn verdict(lines: &[Line]) -> Verdict {
     failures.extend(misdelivered(&record));
     failures.extend(attack_failures(&record));
     failures.extend(restart_failures(&record));
+    failures.extend(failover_failures(&record));
     Verdict { summary, conditions, failures }
 }
 
@@ -119,15 +121,18 @@ fn summary(record: &Record) -> Summary {
         evicted_seen_after_switch: evicted.seen_after,
         evicted_read_after_switch: evicted.read_after,
         packets_lost_at_restart: loss.restart,
+        packets_lost_at_failover: loss.failover,
         ..managers(record)
     }
 }
 
-/// The figures about the election and the restart.
+/// The figures about the election, the restart and the failover.
 fn managers(record: &Record) -> Summary {
     let elected = record.elected.iter().min().zip(record.hosts_began);
     let restart = record.restart();
     let restart = restart.as_ref();
+    let failover = record.failover();
+    let failover = failover.as_ref();
     Summary {
         // Without one it took for ever.
         election_ms: elected.map_or(u64::MAX, |(at, began)| at.saturating_sub(began).div_ceil(1_000)),
@@ -137,6 +142,10 @@ fn managers(record: &Record) -> Summary {
         read_after_restart: restart.map_or(0, |restart| restart.readers),
         restart_reregistrations: restart.map_or(0, |restart| restart.reregistrations),
         restart_ms: restart.map_or(u64::MAX, |restart| restart.took_us.div_ceil(1_000)),
+        failover_live_members: failover.map_or(0, |failover| failover.live.len() as u64),
+        read_after_failover: failover.map_or(0, |failover| failover.readers),
+        failover_reregistrations: failover.map_or(0, |failover| failover.reregistrations),
+        failover_ms: failover.map_or(u64::MAX, |failover| failover.took_us.div_ceil(1_000)),
         ..Summary::default()
     }
 }
@@ -144,6 +153,7 @@ fn managers(record: &Record) -> Summary {
 fn conditions(summary: &Summary) -> Vec<Condition> {
     let mut conditions = stream_conditions(summary);
     conditions.extend(manager_conditions(summary));
+    conditions.extend(failover_conditions(summary));
     conditions
 }
 
@@ -248,6 +258,42 @@ fn manager_conditions(summary: &Summary) -> Vec<Condition> {
     ]
 }
 
+fn failover_conditions(summary: &Summary) -> Vec<Condition> {
+    let live = summary.failover_live_members;
+    vec![
+        condition(
+            "failover_live_members",
+            "members in the group when its manager was killed for good",
+            live,
+            Limit::AtLeast(3),
+        ),
+        condition(
+            "read_after_failover",
+            "members that read under a key of the standby's term",
+            summary.read_after_failover,
+            Limit::Exactly(live),
+        ),
+        condition(
+            "failover_reregistrations",
+            "times one of them had to register again",
+            summary.failover_reregistrations,
+            Limit::Exactly(0),
+        ),
+        condition(
+            "packets_lost_at_failover",
+            "packets a remaining member missed from that kill to the standby's key",
+            summary.packets_lost_at_failover,
+            Limit::Exactly(0),
+        ),
+        condition(
+            "failover_ms",
+            "milliseconds from that kill to the standby's key in use",
+            summary.failover_ms,
+            Limit::AtMost(6_000),
+        ),
+    ]
+}
+
 /// Every way in which what arrived was not exactly what was sent.
 fn misdelivered(record: &Record) -> Vec<String> {
     let mut failures = Vec::new();
@@ -325,11 +371,26 @@ fn restart_failures(record: &Record) -> Vec<String> {
     if record.seen_from(restart.switch) == 0 {
         failures.push("the evicted node caught no packet after the restart".to_owned());
     }
-    if !record.attacks.keys().any(|key| key.term >= restart.term) {
+    if !record.attacks.keys().any(|key| key.term == restart.term) {
         failures.push("the evicted node attacked no key update after the restart".to_owned());
     }
     if !record.reregistered.iter().any(|(at, _)| *at >= restart.resumed_at) {
         failures.push("the evicted node did not try to register after the restart".to_owned());
+    }
+    failures
+}
+
+/// Whether a standby took over, and whether the evicted node had something to catch afterwards.
+fn failover_failures(record: &Record) -> Vec<String> {
+    let Some(failover) = record.failover() else {
+        return vec!["no manager was killed for good and followed by a standby in a new term".to_owned()];
+    };
+    let mut failures = Vec::new();
+    if record.seen_from(failover.switch) == 0 {
+        failures.push("the evicted node caught no packet after the failover".to_owned());
+    }
+    if !record.attacks.keys().any(|key| key.term >= failover.term) {
+        failures.push("the evicted node attacked no key update after the failover".to_owned());
     }
     failures
 }

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use conclave::{Interface, MulticastSocket};
-use protocol::{DatagramKind, Envelope, Inst, Malformed, Reader, StateId, Term};
+use conclave::{Clock, Interface, MulticastSocket};
+use crypto::{Ed25519Verifier, PublicKey};
+use protocol::{Alarm, Budget, DatagramKind, Envelope, Inst, Malformed, Reader, StateId, Takeover, Term};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// The longest datagram, and one byte more.
 const BUFFER: usize = 65_536;
@@ -17,6 +20,8 @@ const MAC: usize = 8;
 /// Listens until it is finished.
 pub(crate) struct Eavesdropper {
     heard: Arc<Mutex<Heard>>,
+    /// The newest term of which there was an alarm.
+    newest: watch::Receiver<Option<Term>>,
     task: JoinHandle<()>,
 }
 
@@ -26,6 +31,10 @@ pub(crate) struct Heard {
     states: BTreeMap<StateId, Named>,
     insts: BTreeMap<Term, BTreeSet<Inst>>,
     newest: Option<Term>,
+    /// The first alarm of each term, and when it came.
+    first: BTreeMap<Term, (Instant, Vec<u8>)>,
+    /// The signing keys of those who took over.
+    keys: BTreeMap<Term, PublicKey>,
     datagrams: u64,
     /// What must not have been heard.
     pub(crate) faults: BTreeSet<String>,
@@ -55,6 +64,7 @@ impl Eavesdropper {
         let socket = MulticastSocket::join(control, &Interface::resolve("lo").unwrap()).unwrap();
         let heard = Arc::<Mutex<Heard>>::default();
         let notes = Arc::clone(&heard);
+        let (told, newest) = watch::channel(None);
         let task = tokio::spawn(async move {
             let mut buffer = vec![0; BUFFER];
             loop {
@@ -63,11 +73,29 @@ impl Eavesdropper {
                 let of_group =
                     Envelope::parse(datagram).ok().filter(|of| of.domain.group.to_string() == group);
                 if let Some(envelope) = of_group {
-                    notes.lock().unwrap().note(envelope.kind, datagram);
+                    let mut heard = notes.lock().unwrap();
+                    heard.note(&envelope, datagram);
+                    let term = heard.first.last_key_value().map(|(term, _)| *term);
+                    told.send_if_modified(|newest| std::mem::replace(newest, term) != term);
                 }
             }
         });
-        Self { heard, task }
+        Self { heard, newest, task }
+    }
+
+    /// Waits for an alarm of a later term than this, by somebody who took over. Returns when the first one came.
+    pub(crate) async fn first_alarm_after(&self, term: u32) -> Instant {
+        let mut newest = self.newest.clone();
+        newest.wait_for(|newest| *newest > Some(Term(term))).await.unwrap();
+        let heard = self.heard.lock().unwrap();
+        let later = heard.first.range(Term(term + 1)..).next();
+        let (term, (at, alarm)) = later.expect("it was waited for");
+        let key = heard.keys.get(term).expect("a takeover comes before its alarms");
+        let domain = Envelope::parse(alarm).unwrap().domain;
+        let mut budget = Budget::new(1, 1);
+        let verified = Alarm::verify(alarm, &domain, key, &Ed25519Verifier, (Clock.now(), &mut budget));
+        verified.unwrap_or_else(|error| panic!("the first alarm of {term:?}: {error}"));
+        *at
     }
 
     pub(crate) fn finish(self) -> Heard {
@@ -79,11 +107,18 @@ impl Eavesdropper {
 }
 
 impl Heard {
-    fn note(&mut self, kind: DatagramKind, datagram: &[u8]) {
+    fn note(&mut self, envelope: &Envelope, datagram: &[u8]) {
         self.datagrams += 1;
+        let kind = envelope.kind;
         let noted = match kind {
             DatagramKind::Alarm => self.alarm(datagram),
             DatagramKind::KeyUpdate => self.key_update(datagram),
+            DatagramKind::Takeover => {
+                if let Ok(takeover) = Takeover::claimed(&envelope.domain, datagram) {
+                    self.keys.entry(takeover.office.start.term).or_insert(takeover.office.key);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         };
         noted.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
@@ -98,6 +133,7 @@ impl Heard {
         let key_check = reader.array()?;
         let (_hard, _activation) = (reader.bool()?, reader.u16()?);
         let root: [u8; 16] = reader.array()?;
+        self.first.entry(state.term).or_insert_with(|| (Instant::now(), datagram.to_vec()));
         let named = self.sight(state);
         named.key_checks.insert(key_check);
         // All zero while there was no key update.

@@ -251,6 +251,11 @@ impl Daemon {
         self.status().await["manager"]["registrar"].as_str().unwrap().to_owned()
     }
 
+    /// Its process; it has not ended.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Ends it as an init system would, and reads the rest of its log.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.end_by(Signal::SIGTERM).await
@@ -258,7 +263,7 @@ impl Daemon {
 
     /// Ends it by a signal, and reads the rest of its log.
     pub(crate) async fn end_by(&mut self, signal: Signal) -> ExitStatus {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = i32::try_from(self.process()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
         let status = within(self.child.wait()).await.unwrap();
         while let Some(line) = within(self.events.recv()).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use data::{KeyRing, OpenCounters};
 use gsm::{GsmEvent, GsmStatus, Listed, Mode, Participant, ParticipantEvent, RekeySummary, RequestError};
 use member::Place;
-use protocol::{Instant, StateId};
+use protocol::{CloseReason, Instant, StateId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
@@ -63,6 +63,14 @@ pub enum ManagerError {
     NotManager {
         /// The identity of its manager, if it has one.
         manager: Option<String>,
+    },
+    /// The standby did not take over, and the node goes on managing.
+    #[error("{identity} did not take over ({why}): this node goes on managing")]
+    NotHandedOver {
+        /// Whose office it was to be.
+        identity: String,
+        /// Why it is not.
+        why: CloseReason,
     },
     /// The node has stopped.
     #[error(transparent)]
@@ -177,6 +185,34 @@ impl<M: Driven<Event = ParticipantEvent> + AsMut<Participant>> GroupHandle<M> {
         let mut events = self.events();
         let state = self.ask(|gsm, now| Ok(gsm.rekey(now))).await?;
         self.rekeyed(&mut events, state).await
+    }
+
+    /// Hands the group to a standby in step, to this one or to the first. Returns who manages it from then on: this node
+    /// is a member of it, and nobody registers again. On `Err` it goes on managing.
+    pub async fn hand_over(&self, to: Option<&str>) -> Result<String, ManagerError> {
+        let mut events = self.events();
+        let to = to.map(str::to_owned);
+        self.ask(move |gsm, now| {
+            let sender = to.map(|name| {
+                let named = gsm.members().find(|member| member.identity == name);
+                named.map(|member| member.sender).ok_or(RequestError::NoSuchMember(name))
+            });
+            gsm.hand_over(now, sender.transpose()?)
+        })
+        .await?;
+        loop {
+            match events.recv().await {
+                Ok(ParticipantEvent::Manager(GsmEvent::HandedOver { identity, .. })) => return Ok(identity),
+                Ok(ParticipantEvent::Manager(GsmEvent::NotHandedOver { identity, why })) => {
+                    return Err(ManagerError::NotHandedOver { identity, why });
+                }
+                Ok(ParticipantEvent::Became(Mode::Member)) => {
+                    return Err(self.machine.call(|machine, _| not_manager(machine.as_mut())).await?);
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(Stopped.into()),
+            }
+        }
     }
 
     /// Sets the rekey interval.

@@ -4,6 +4,7 @@
 mod attacks;
 mod codes;
 mod discovery_layouts;
+mod failures;
 mod labels;
 mod layouts;
 mod limits;

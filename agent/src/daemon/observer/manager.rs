@@ -11,6 +11,7 @@ impl Record {
         Some(match event {
             GsmEvent::Admitted { identity, reg_no, sender } => {
                 self.admitted += 1;
+                self.grew = Some(Clock.now());
                 happened!(
                     info,
                     &self.group,
@@ -98,6 +99,86 @@ impl Record {
                 happened!(error, &self.group, "manager.other_start", state = state.to_string(), text = text)
             }
             GsmEvent::Revoked { .. } => happened!(info, &self.group, "member.revoked"),
+            other => return self.on_standby(other),
+        })
+    }
+
+    /// Who would take over, and who did.
+    fn on_standby(&mut self, event: GsmEvent) -> Option<Happening> {
+        Some(match event {
+            GsmEvent::StandbyInStep { identity, sender } => {
+                self.standby_lost = None;
+                let text = "it holds all that was acknowledged, and takes over if this manager is lost";
+                happened!(
+                    info,
+                    &self.group,
+                    "standby.in_step",
+                    identity = identity,
+                    sender = sender.to_string(),
+                    text = text
+                )
+            }
+            GsmEvent::StandbyLost { identity, sender, why } => {
+                let why = why.to_string();
+                self.standby_lost = Some((identity.clone(), why.clone(), Clock.now()));
+                let text = "it would not take over: nothing waits for it until it has caught up";
+                happened!(
+                    warn,
+                    &self.group,
+                    "standby.lost",
+                    identity = identity,
+                    sender = sender.to_string(),
+                    reason = why,
+                    text = text
+                )
+            }
+            GsmEvent::HandedOver { identity, sender } => {
+                let text = "it manages the group from now on; nobody registers again";
+                happened!(
+                    info,
+                    &self.group,
+                    "manager.handed_over",
+                    identity = identity,
+                    sender = sender.to_string(),
+                    text = text
+                )
+            }
+            GsmEvent::NotHandedOver { identity, why } => {
+                let why = why.to_string();
+                let text = "the standby did not take over: this node goes on managing";
+                happened!(
+                    warn,
+                    &self.group,
+                    "manager.not_handed_over",
+                    identity = identity,
+                    reason = why,
+                    text = text
+                )
+            }
+            GsmEvent::TookOffice { members, term, handed } => {
+                let text = "this node manages the group now, with the members it had: nobody registers again";
+                happened!(
+                    warn,
+                    &self.group,
+                    "manager.took_office",
+                    members = members,
+                    term = term.0,
+                    handed = handed,
+                    text = text
+                )
+            }
+            GsmEvent::Renewed { number, term, why } => {
+                let text = "a node that has held every key is out: all keys that it could know are replaced";
+                happened!(
+                    info,
+                    &self.group,
+                    "group.renewed",
+                    number = number,
+                    term = term.0,
+                    identity = why,
+                    text = text
+                )
+            }
             other => return self.on_merging(other),
         })
     }
@@ -145,7 +226,11 @@ impl Record {
         })
     }
 
-    fn on_departed(&self, identity: String, sender: &str, why: Departure) -> Happening {
+    fn on_departed(&mut self, identity: String, sender: &str, why: Departure) -> Happening {
+        // Who left in order or was put out is not missed.
+        if matches!(why, Departure::Left | Departure::Evicted) {
+            self.standby_lost = self.standby_lost.take().filter(|(lost, ..)| *lost != identity);
+        }
         match why {
             Departure::Left => {
                 happened!(info, &self.group, "member.left", identity = identity, sender = sender)

@@ -35,8 +35,12 @@ pub(super) struct Record {
     pub(super) killed: Option<(String, u64)>,
     /// When it was back, with how many members, and in which term.
     pub(super) resumed: Option<(u64, u64, u32)>,
-    /// The newest key under which each member read the greeting.
-    pub(super) greeted: BTreeMap<String, Key>,
+    /// Which manager was killed for good, and when.
+    pub(super) lost: Option<(String, u64)>,
+    /// The term with which a standby took over.
+    pub(super) succeeded: Option<u32>,
+    /// The keys under which each member read a greeting.
+    pub(super) greeted: BTreeMap<String, BTreeSet<Key>>,
     /// The first key each member held, and when it held it.
     pub(super) joined: BTreeMap<String, (Key, u64)>,
     /// Who asked to leave, and when.
@@ -90,6 +94,7 @@ pub(super) struct Losses {
     pub(super) soft: u64,
     pub(super) hard: u64,
     pub(super) restart: u64,
+    pub(super) failover: u64,
 }
 
 /// What the evicted node caught and read.
@@ -158,9 +163,10 @@ impl Record {
             Event::Killed { node } => self.killed = Some((node.clone(), line.at_us)),
             Event::Resumed { members, term, .. } => self.resumed = Some((line.at_us, *members, *term)),
             Event::Greeted { node, key } => {
-                let read = self.greeted.entry(node.clone()).or_default();
-                *read = (*read).max(*key);
+                self.greeted.entry(node.clone()).or_default().insert(*key);
             }
+            Event::Lost { node } => self.lost = Some((node.clone(), line.at_us)),
+            Event::Succeeded { term, .. } => self.succeeded = Some(*term),
             _ => {}
         }
     }
@@ -245,7 +251,7 @@ impl Record {
         early.map(|(node, _)| node.as_str()).filter(|node| stayed(node)).collect()
     }
 
-    /// What the entitled members missed. Every packet falls to exactly one of the three.
+    /// What the entitled members missed. Every packet falls to exactly one of the four.
     pub(super) fn losses(&self) -> Losses {
         let mut losses = Losses::default();
         for node in self.entitled() {
@@ -255,6 +261,7 @@ impl Record {
             };
             for packet in self.sent.values().filter(missed) {
                 match packet {
+                    packet if self.falls_to_failover(packet) => losses.failover += 1,
                     packet if self.falls_to_restart(packet) => losses.restart += 1,
                     packet if self.falls_to_eviction(packet) => losses.hard += 1,
                     _ => losses.soft += 1,

@@ -64,7 +64,7 @@ impl Record {
         self.sent.values().filter(meanwhile).count() as u64
     }
 
-    fn live(&self, killed: &str, killed_at: u64) -> BTreeSet<String> {
+    pub(super) fn live(&self, killed: &str, killed_at: u64) -> BTreeSet<String> {
         let in_then = self.joined.iter().filter(|(_, (_, at))| *at <= killed_at).map(|(node, _)| node);
         let stayed = in_then.filter(|node| {
             let leaving = self.leaving.get(*node).is_some_and(|at| *at <= killed_at);
@@ -73,15 +73,15 @@ impl Record {
         stayed.cloned().collect()
     }
 
-    fn reads_in(&self, node: &str, term: u32) -> bool {
-        let greeted = self.greeted.get(node).is_some_and(|key| key.term >= term);
+    pub(super) fn reads_in(&self, node: &str, term: u32) -> bool {
+        let greeted = self.greeted.get(node).into_iter().flatten();
         let reception = self.received.get(node);
-        let mut keys = reception.into_iter().flat_map(|reception| reception.packets.values().flatten());
-        greeted || keys.any(|key| key.term >= term)
+        let keys = reception.into_iter().flat_map(|reception| reception.packets.values().flatten());
+        greeted.chain(keys).any(|key| key.term == term)
     }
 
     /// By the node's own word or by the manager's, whichever knows of more.
-    fn registrations_since(&self, node: &str, killed_at: u64) -> u64 {
+    pub(super) fn registrations_since(&self, node: &str, killed_at: u64) -> u64 {
         let since = |list: &[(String, u64)]| {
             list.iter().filter(|(of, at)| of == node && *at >= killed_at).count() as u64
         };

@@ -15,6 +15,9 @@ fn key(epoch: u32) -> Key {
 /// The key of the restarted manager.
 const AGAIN: Key = Key { term: 2, epoch: 1 };
 
+/// The key of the standby that took over.
+const TAKEN: Key = Key { term: 3, epoch: 1 };
+
 fn rekeyed(key: Key, hard: bool) -> Event {
     Event::Rekeyed { key, hard, joins: 1, leaves: 1, entries: 4, packets: 1, bytes: 300 }
 }
@@ -31,16 +34,16 @@ fn attacked(key: Key, opened: bool) -> Event {
     Event::UpdateAttacked { node: "mallory".to_owned(), key, secrets: 9, attempts: 500, opened }
 }
 
-/// Epochs 3 to 7 of term 1 and the first one of term 2 with 500 packets each, one a millisecond from 2,000 ms on; epoch 6
+/// Epochs 3 to 7 of term 1 and the first ones of terms 2 and 3 with 500 packets each, one a millisecond from 2,000 ms on; epoch 6
 /// is the eviction's, asked for 100 ms before its first packet. bob and host2 stay, erin is in for epochs 4 and 5, mallory
-/// for 3 to 5. host1 is elected, killed at 4,100 ms and back at 4,350.
+/// for 3 to 5. host1 is elected, killed at 4,100 ms and back at 4,350; it is killed for good at 4,700, and host2 takes over.
 fn good_run() -> Vec<Line> {
     let mut lines = who_comes_and_goes();
     lines.extend(the_managers());
     let names = ["alice", "bob", "mallory", "erin", "host2"];
     lines.extend(names.map(|name| at(900, Event::Admitted { node: name.to_owned() })));
     let shut_out = key(6);
-    for (number, key) in [key(3), key(4), key(5), key(6), key(7), AGAIN].into_iter().enumerate() {
+    for (number, key) in [key(3), key(4), key(5), key(6), key(7), AGAIN, TAKEN].into_iter().enumerate() {
         let first = number as u64 * 500;
         let begins = 2_000 + first;
         lines.push(at(begins - 95, rekeyed(key, key == shut_out)));
@@ -75,8 +78,8 @@ fn who_comes_and_goes() -> Vec<Line> {
         at(3_405, Event::Evicted { node: node("mallory"), key: key(6) }),
         at(3_500, Event::Asked { node: node("mallory"), naks: 5, resyncs: 1, answers: 0 }),
         at(3_600, refused()),
-        at(5_000, Event::StreamEnded { node: node("alice"), packets: 3_000 }),
-        at(5_200, Event::Over {}),
+        at(5_500, Event::StreamEnded { node: node("alice"), packets: 3_500 }),
+        at(5_700, Event::Over {}),
     ]
 }
 
@@ -87,7 +90,7 @@ fn refused() -> Event {
 fn the_managers() -> Vec<Line> {
     let node = |name: &str| name.to_owned();
     let started = |name: &str, process| Event::Started { node: node(name), process, role: Role::Host };
-    let greeted = |name: &str| Event::Greeted { node: node(name), key: AGAIN };
+    let greeted = |name: &str, key| Event::Greeted { node: node(name), key };
     vec![
         at(2, started("host1", 8)),
         at(3, started("host2", 9)),
@@ -98,8 +101,17 @@ fn the_managers() -> Vec<Line> {
         at(4_350, Event::Resumed { node: node("host1"), members: 3, term: 2 }),
         at(4_450, refused()),
         at(4_460, Event::Greeting { node: node("host1") }),
-        at(4_501, greeted("alice")),
-        at(4_501, greeted("bob")),
+        at(4_501, greeted("alice", AGAIN)),
+        at(4_501, greeted("bob", AGAIN)),
+        at(4_600, Event::StandsBy { node: node("host2") }),
+        at(4_700, Event::Lost { node: node("host1") }),
+        at(4_900, Event::Succeeded { node: node("host2"), term: 3 }),
+        at(4_960, Event::Greeting { node: node("host2") }),
+        at(5_001, greeted("alice", TAKEN)),
+        at(5_100, started("host1", 11)),
+        at(5_200, Event::Registered { node: node("host1") }),
+        at(5_201, Event::Admitted { node: node("host1") }),
+        at(5_300, Event::Joined { node: node("host1"), key: TAKEN }),
     ]
 }
 
@@ -127,20 +139,20 @@ fn a_good_run_passes_with_its_figures() {
     assert!(verdict.outcome().is_ok());
     let expected = Summary {
         members: 4,
-        epochs: 6,
-        joins: 5,
+        epochs: 7,
+        joins: 6,
         leaves: 1,
         evictions: 1,
-        bytes_sent: 6 * 504_000,
-        key_update_bytes: 6 * 300,
-        elapsed_ms: 5_200,
-        rekeys_during_stream: 5,
-        packets_sent: 3_000,
+        bytes_sent: 7 * 504_000,
+        key_update_bytes: 7 * 300,
+        elapsed_ms: 5_700,
+        rekeys_during_stream: 6,
+        packets_sent: 3_500,
         packets_lost_at_rekey: 0,
         packets_lost_at_eviction: 0,
         evict_to_switch_ms: 100,
         evicted_read_before_switch: 1_500,
-        evicted_seen_after_switch: 1_500,
+        evicted_seen_after_switch: 2_000,
         evicted_read_after_switch: 0,
         election_ms: 798,
         managers_elected: 1,
@@ -150,6 +162,11 @@ fn a_good_run_passes_with_its_figures() {
         restart_reregistrations: 0,
         packets_lost_at_restart: 0,
         restart_ms: 300,
+        failover_live_members: 3,
+        read_after_failover: 3,
+        failover_reregistrations: 0,
+        packets_lost_at_failover: 0,
+        failover_ms: 300,
     };
     assert_eq!(verdict.summary, expected);
     assert!(verdict.conditions.iter().all(Condition::holds));
@@ -183,18 +200,23 @@ fn a_lost_packet_fails_it() {
 #[test]
 fn every_lost_packet_counts_at_exactly_one_switch() {
     let split = [
-        (key(3), (500, 0, 0)),
-        (key(5), (400, 100, 0)),
-        (key(6), (0, 500, 0)),
-        (key(7), (100, 0, 400)),
-        (AGAIN, (0, 0, 500)),
+        (key(3), [500, 0, 0, 0]),
+        (key(5), [400, 100, 0, 0]),
+        (key(6), [0, 500, 0, 0]),
+        (key(7), [100, 0, 400, 0]),
+        (AGAIN, [0, 0, 200, 300]),
+        (TAKEN, [0, 0, 0, 500]),
     ];
     for (key, expected) in split {
         let mut lines = good_run();
         let_bob_receive(&mut lines, key, &[]);
-        let Summary { packets_lost_at_rekey, packets_lost_at_eviction, packets_lost_at_restart, .. } =
-            verdict(&lines).summary;
-        let lost = (packets_lost_at_rekey, packets_lost_at_eviction, packets_lost_at_restart);
+        let summary = verdict(&lines).summary;
+        let lost = [
+            summary.packets_lost_at_rekey,
+            summary.packets_lost_at_eviction,
+            summary.packets_lost_at_restart,
+            summary.packets_lost_at_failover,
+        ];
         assert_eq!(lost, expected, "{key}");
     }
 }
@@ -286,9 +308,9 @@ fn a_late_switch_too_few_rekeys_and_a_short_stream_fail_it() {
     let fewer = |lines: &mut Vec<Line>| {
         lines.retain(|line| !matches!(line.event, Event::Rekeyed { key: Key { epoch: 4 | 5, .. }, .. }));
     };
-    assert!(failures(fewer).contains("rekeys_during_stream is 3"));
+    assert!(failures(fewer).contains("rekeys_during_stream is 4"));
     let short = |lines: &mut Vec<Line>| {
-        lines.retain(|line| !matches!(line.event, Event::Sent { key: Key { epoch: 3..=5, .. }, .. }));
+        lines.retain(|line| !matches!(line.event, Event::Sent { key: Key { epoch: 3..=6, .. }, .. }));
     };
     let failures = failures(short);
     assert!(failures.contains("packets_sent is 1500") && failures.contains("do not add up"), "{failures}");
@@ -410,7 +432,35 @@ fn an_evicted_node_that_does_not_try_after_the_restart_fails_it() {
     };
     assert!(failures(no_attack).contains("attacked no key update after the restart"));
     let deaf = |lines: &mut Vec<Line>| {
-        lines.retain(|line| !matches!(line.event, Event::Intercepted { key: AGAIN, .. }));
+        lines.retain(|line| !matches!(line.event, Event::Intercepted { key: Key { term: 2.., .. }, .. }));
     };
-    assert!(failures(deaf).contains("caught no packet after the restart"));
+    let failures = failures(deaf);
+    assert!(failures.contains("caught no packet after the restart"), "{failures}");
+    assert!(failures.contains("caught no packet after the failover"), "{failures}");
+}
+
+#[test]
+fn a_failover_that_is_none_fails_it() {
+    let without =
+        |unwanted: fn(&Event) -> bool| failures(|lines| lines.retain(|line| !unwanted(&line.event)));
+    let none = "no manager was killed for good and followed by a standby";
+    assert!(without(|event| matches!(event, Event::Lost { .. })).contains(none));
+    assert!(without(|event| matches!(event, Event::Succeeded { .. })).contains(none));
+    let unused = |event: &Event| matches!(event, Event::Sent { key: TAKEN, .. });
+    assert!(without(unused).contains("failover_ms is 18446744073709551615"));
+    let spared = |event: &Event| matches!(event, Event::UpdateAttacked { key: TAKEN, .. });
+    assert!(without(spared).contains("attacked no key update after the failover"));
+}
+
+#[test]
+fn a_member_that_reads_nothing_or_registers_again_after_the_failover_fails_it() {
+    let deaf = |lines: &mut Vec<Line>| {
+        lines.retain(|line| !matches!(&line.event, Event::Greeted { key: TAKEN, .. }));
+    };
+    assert!(failures(deaf).contains("read_after_failover is 2 and must be 3"));
+    let again = Event::Registered { node: "bob".to_owned() };
+    let failures_of = failures(|lines| lines.push(at(4_950, again)));
+    assert!(failures_of.contains("failover_reregistrations is 1"), "{failures_of}");
+    let lost = |lines: &mut Vec<Line>| let_bob_receive(lines, TAKEN, &[received("bob", TAKEN, 3_001, 3_499)]);
+    assert!(failures(lost).contains("packets_lost_at_failover is 1"));
 }
