@@ -1,5 +1,5 @@
-//! What loss costs: `loss` prints the table of `docs/loss-table.md`, `loss --vigil 1000 --loss 20` how often a living
-//! manager is taken for lost in so many hours.
+//! What loss costs: `loss` prints a line for each row of `docs/loss-table.md`, `loss --table` the table itself, and
+//! `loss --vigil 1000 --loss 20` how often a living manager is taken for lost in so many hours.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -22,6 +22,8 @@ struct Arguments {
     epochs: usize,
     seeds: u64,
     from: u64,
+    /// Whether the rows are printed as the page has them.
+    table: bool,
     /// Hours of a vigil; the table without it.
     vigil: Option<u64>,
     eligible: usize,
@@ -30,7 +32,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let Some(arguments) = arguments(std::env::args().skip(1)) else {
         eprintln!(
-            "usage: loss [--loss PERCENT] [--members N] [--epochs E] [--seeds K] [--from S]\n       \
+            "usage: loss [--table] [--loss PERCENT] [--members N] [--epochs E] [--seeds K] [--from S]\n       \
              loss --vigil HOURS [--loss PERCENT] [--eligible N] [--from S]"
         );
         return ExitCode::from(2);
@@ -69,11 +71,13 @@ fn table(arguments: Arguments) -> ExitCode {
     let rows = in_threads(rates.len(), |place| {
         Row::measure(Drill { seed: from, members, loss: rates[place] * 10, epochs }, seeds)
     });
-    println!("{}", heading());
-    rows.iter().flatten().for_each(|row| println!("{row}"));
-    let held = rows.iter().flatten().all(Row::holds);
-    println!("{}", if held { "all within the limits" } else { "a limit is exceeded" });
-    ExitCode::from(u8::from(!held))
+    if arguments.table {
+        println!("{}", heading());
+        rows.iter().flatten().for_each(|row| println!("{row}"));
+    } else {
+        rows.iter().flatten().for_each(|row| println!("{}", row.figures()));
+    }
+    ExitCode::from(u8::from(!rows.iter().flatten().all(Row::holds)))
 }
 
 fn vigil(arguments: Arguments, hours: u64) -> ExitCode {
@@ -94,8 +98,16 @@ fn vigil(arguments: Arguments, hours: u64) -> ExitCode {
 }
 
 fn arguments(mut args: impl Iterator<Item = String>) -> Option<Arguments> {
-    let mut arguments =
-        Arguments { loss: None, members: 1_000, epochs: 10, seeds: 1, from: 1, vigil: None, eligible: 3 };
+    let mut arguments = Arguments {
+        loss: None,
+        members: 1_000,
+        epochs: 10,
+        seeds: 1,
+        from: 1,
+        table: false,
+        vigil: None,
+        eligible: 3,
+    };
     while let Some(name) = args.next() {
         match name.as_str() {
             "--loss" => arguments.loss = Some(args.next()?.parse().ok()?),
@@ -103,6 +115,7 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Option<Arguments> {
             "--epochs" => arguments.epochs = args.next()?.parse().ok()?,
             "--seeds" => arguments.seeds = args.next()?.parse().ok()?,
             "--from" => arguments.from = args.next()?.parse().ok()?,
+            "--table" => arguments.table = true,
             "--vigil" => arguments.vigil = Some(args.next()?.parse().ok()?),
             "--eligible" => arguments.eligible = args.next()?.parse().ok()?,
             _ => return None,

@@ -24,20 +24,38 @@ const WARM_UP: usize = 3;
 pub enum Batch {
     /// A twentieth of the members leaves and as many nodes join, within one rekey interval.
     Churn,
+    /// A quarter of the members leaves and as many nodes join: the batch that rekeying over lossy networks is measured by
+    /// in the papers that followed Keystone.
+    Turnover,
     /// One member is evicted: a hard update, which does not wait.
     Eviction,
+}
+
+impl Batch {
+    /// All kinds, in the order of the table.
+    pub const ALL: [Self; 3] = [Self::Churn, Self::Turnover, Self::Eviction];
+
+    /// How many of so many members leave.
+    const fn of(self, members: usize) -> usize {
+        match self {
+            Self::Churn => members.div_ceil(20),
+            Self::Turnover => members.div_ceil(4),
+            Self::Eviction => 1,
+        }
+    }
 }
 
 impl std::fmt::Display for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Churn => "churn",
+            Self::Turnover => "turnover",
             Self::Eviction => "eviction",
         })
     }
 }
 
-/// One run: a subgroup is set up by the whole registration exchange, and goes through key updates of both kinds in turn.
+/// One run: a subgroup is set up by the whole registration exchange, and goes through key updates of all kinds in turn.
 ///
 /// Loss is independent for each datagram and receiver, on multicast and unicast, NAKs and requests included. Times and
 /// limits are the defaults. A run follows from its seed, whatever the machine and the build.
@@ -65,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) by_unicast: usize,
     pub(super) data_bytes: usize,
     pub(super) bytes: usize,
+    pub(super) unasked: usize,
+    pub(super) by_members: usize,
     pub(super) nak_bytes: usize,
     /// NAKs that reached the manager in each round that had any.
     pub(super) naks: Vec<usize>,
@@ -84,10 +104,9 @@ impl Drill {
     /// # Panics
     /// If the subgroup cannot be set up on a LAN without loss.
     pub(super) fn run(self) -> Drilled {
-        let batch = self.members.div_ceil(20);
         let updates = self.epochs + WARM_UP;
         // The first members, those that come for the first who leave, and one for each evicted.
-        let nodes = 1 + self.members + batch + updates;
+        let nodes = 1 + self.members + Batch::Turnover.of(self.members) + updates;
         let company = Company::new(self.seed, nodes, 1, false, Timing::default());
         let mut run = Run {
             stage: Stage::new(self.seed, company, nodes, Meter::default()),
@@ -95,13 +114,12 @@ impl Drill {
             wanted: vec![false; nodes],
             evicted: vec![false; nodes],
             members: self.members,
-            batch,
         };
         run.set_up();
         run.stage.set_loss(self.loss);
         let mut outcomes = Vec::new();
         for update in 0..updates {
-            for kind in [Batch::Churn, Batch::Eviction] {
+            for kind in Batch::ALL {
                 let outcome = run.update(kind);
                 if update >= WARM_UP {
                     outcomes.push(outcome);
@@ -120,7 +138,6 @@ struct Run {
     wanted: Vec<bool>,
     evicted: Vec<bool>,
     members: usize,
-    batch: usize,
 }
 
 impl Run {
@@ -144,7 +161,7 @@ impl Run {
         self.stage.watcher.watches.clear();
         let before = newest(&self.stage);
         match kind {
-            Batch::Churn => self.come_and_go(),
+            Batch::Churn | Batch::Turnover => self.come_and_go(kind.of(self.members)),
             Batch::Eviction => self.evict(),
         }
         self.stage.run_until(PAUSE, |stage| newest(stage) > before);
@@ -166,9 +183,9 @@ impl Run {
         }
     }
 
-    fn come_and_go(&mut self) {
-        let mut out = self.some(self.batch, |run, node| !run.wanted[node] && !run.evicted[node]);
-        let mut inside = self.some(self.batch, |run, node| run.wanted[node]);
+    fn come_and_go(&mut self, batch: usize) {
+        let mut out = self.some(batch, |run, node| !run.wanted[node] && !run.evicted[node]);
+        let mut inside = self.some(batch, |run, node| run.wanted[node]);
         // Evictions are made up for, so that the number of members stays what it is said to be.
         let missing = self.members - self.wanted.iter().filter(|wanted| **wanted).count();
         out.extend(self.some(missing, |run, node| !run.wanted[node] && !run.evicted[node]));
@@ -231,6 +248,8 @@ fn outcome(batch: Batch, watch: &Watch, round: Duration) -> Outcome {
         by_unicast: watch.expected.intersection(&watch.resynced).count(),
         data_bytes: watch.data_bytes(),
         bytes: watch.bytes,
+        unasked: watch.unasked,
+        by_members: watch.by_members,
         nak_bytes: watch.asked.1,
         naks: watch.rounds(round),
     }

@@ -16,6 +16,8 @@ pub(super) const MANAGER: usize = 0;
 const STATE: usize = 30;
 const INDEX: std::ops::Range<usize> = 50..52;
 const DATA_PACKETS: std::ops::Range<usize> = 52..54;
+/// Nobody sends a NAK so early: the shortest wait is a quarter of 80 ms.
+const FIRST_NAK: Duration = Duration::from_millis(20);
 /// A resync request: a sender id, a nonce, a tag, and 10 bytes without a state or 26 with one. A keepalive is as long,
 /// and is not answered.
 const RESYNC_REQUESTS: [usize; 2] = [Envelope::LEN + 36 + 10, Envelope::LEN + 36 + 26];
@@ -37,6 +39,10 @@ pub(super) struct Watch {
     data: BTreeMap<u16, usize>,
     /// Bytes of all packets of key updates and all answers to resyncs.
     pub(super) bytes: usize,
+    /// Those of them that were sent before any member may ask: data, parity and repeats that go along with it.
+    pub(super) unasked: usize,
+    /// Those that other members sent for the manager.
+    pub(super) by_members: usize,
     /// When each NAK reached the manager.
     pub(super) naks: Vec<Instant>,
     /// NAKs sent, and their bytes.
@@ -53,6 +59,8 @@ impl Watch {
             resynced: BTreeSet::new(),
             data: BTreeMap::new(),
             bytes: 0,
+            unasked: 0,
+            by_members: 0,
             naks: Vec::new(),
             asked: (0, 0),
         }
@@ -112,6 +120,11 @@ impl Watcher for Meter {
         match kind {
             Some(DatagramKind::KeyUpdate) => {
                 watch.bytes += bytes.len();
+                if node != MANAGER {
+                    watch.by_members += bytes.len();
+                } else if now.saturating_since(watch.since) < FIRST_NAK {
+                    watch.unasked += bytes.len();
+                }
                 let index = number(bytes, INDEX);
                 if node == MANAGER && index < number(bytes, DATA_PACKETS) {
                     watch.data.entry(index).or_insert(bytes.len());
