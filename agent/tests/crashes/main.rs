@@ -7,6 +7,7 @@
 
 mod chance;
 mod churn;
+#[expect(dead_code, reason = "the tests of failover use the rest")]
 mod eavesdropper;
 mod ledger;
 mod old_copy;

@@ -15,8 +15,11 @@ use crate::registration::jitter;
 use crate::repair::Repair;
 use crate::revocations::CatchUp;
 
-/// The longest random wait before a member asks its new manager for a credential. The old one counts for much longer.
-const CREDENTIAL_DELAY: Duration = Duration::from_secs(5);
+/// The longest random wait before a member asks its new manager for a credential: so long for each member there is, so
+/// that the manager signs one of them at a time. The old one counts for a while, but not with who has joined since.
+const CREDENTIAL_DELAY: Duration = Duration::from_millis(2);
+/// Where there are many, it is no longer than this.
+const LONGEST_CREDENTIAL_DELAY: Duration = Duration::from_secs(5);
 
 impl Member {
     /// Whether the manager is held for lost, as [`MemberEvent::ManagerLost`] said, and nothing has come that makes it
@@ -90,8 +93,9 @@ impl Member {
         from: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Rejected> {
+        // Nothing of it is proven, so nobody is to blame.
         if !self.hears_nothing(now) {
-            return Err(Rejected::OutOfPlace);
+            return Err(Rejected::Stale);
         }
         let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
         let grant = membership.grant();
@@ -130,7 +134,7 @@ impl Member {
         let claimed = Takeover::claimed(&membership.grant().domain, bytes)?;
         let suspected = matches!(claimed.warrant, Warrant::Suspected { .. });
         if suspected && !hears_nothing {
-            return Err(Rejected::OutOfPlace);
+            return Err(Rejected::Stale);
         }
         if self.watch.keeps_claim(bytes) {
             return Err(Rejected::Duplicate);
@@ -146,6 +150,8 @@ impl Member {
 
     fn follow_successor(&mut self, now: Instant, takeover: &Verified<Takeover>) {
         let Some(membership) = &mut self.membership else { return };
+        let members = membership.alarm().map_or(u32::MAX, |alarm| alarm.members);
+        let credential_delay = CREDENTIAL_DELAY.saturating_mul(members).min(LONGEST_CREDENTIAL_DELAY);
         membership.follow_successor(takeover);
         let grant = membership.grant();
         let (office, timing) = (takeover.office, grant.timing);
@@ -153,7 +159,7 @@ impl Member {
         self.evidence = Evidence::new();
         self.repair = Repair::new();
         self.asked = None;
-        self.timers.set(Timer::Credential, now + jitter(&mut *self.rng.0, CREDENTIAL_DELAY));
+        self.timers.set(Timer::Credential, now + jitter(&mut *self.rng.0, credential_delay));
         self.timers.set(Timer::Former, now + TAKEOVER_REPEATED);
         self.last_alarm = now;
         self.on_sign_of_life(now, &timing);

@@ -306,6 +306,9 @@ impl Member {
         let why = match (own_key, here) {
             // Its alarms follow. Since its last start it may take registrations at another port.
             (true, true) => {
+                if let Some(membership) = &mut self.membership {
+                    membership.on_presence(presence.alarm.state, &presence.registrars);
+                }
                 if self.aim.is_some() {
                     self.prove_all(presence);
                 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crypto::{ExchangeSecret, PublicKey, Signer, Verifier};
 use protocol::{
-    Credential, Gate, Grant, Instant, Rejected, Renewal, Succession, Suspicion, Takeover, Verified,
+    Credential, Gate, Grant, Instant, Rejected, Renewal, StateId, Succession, Suspicion, Takeover, Verified,
 };
 
 use super::{Effect, Membership};
@@ -31,6 +31,16 @@ impl Membership {
             manager_address: self.manager_address,
             registrar: self.registrar,
         })
+    }
+
+    /// The manager says where it takes connections. Within one start that never changes, so that an older presence, played
+    /// again, says nothing.
+    pub(crate) fn on_presence(&mut self, state: StateId, registrars: &[SocketAddr]) {
+        if state.same_start(self.start)
+            && let Some(registrar) = registrars.first()
+        {
+            self.registrar = *registrar;
+        }
     }
 
     /// The keys of the managers before, newest first.
