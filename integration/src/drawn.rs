@@ -60,6 +60,10 @@ impl Scenario {
         let mut scenario = Self { real_signatures, ..Self::of_size(seed, &size) };
         scenario.lan = LanFaults::harsh(&mut Dice::new(seed, "network", 0));
         scenario.draw_places(&mut Dice::new(seed, "places", 0), succession);
+        if scenario.lans > 1 {
+            // A changed address in an answer would name a manager whose multicast does not come this far.
+            scenario.lan.corruption = 0;
+        }
         scenario.duration = time - scenario.quiet;
         let troubled = scenario.draw_trouble(&mut Dice::new(seed, "trouble", 0), size.events);
         let calm = scenario.lan.is_fair() && scenario.eligible == 1 && scenario.lans == 1;
