@@ -91,7 +91,7 @@ fn a_successor_in_step_is_followed_and_nobody_registers_again() {
     assert_eq!(changes(&node), [start]);
     assert!(!node.member.manager_silent());
     assert_eq!(node.member.held(), Some(held), "the keys stay");
-    assert_eq!(node.refuses_control(&bytes), Rejected::OutOfPlace, "taken once");
+    assert_eq!(node.refuses_control(&bytes), Rejected::Stale, "taken once");
     let update = succeed(&mut manager, &node);
     node.control(&update).unwrap();
     node.control(&manager.alarm()).unwrap();
@@ -167,7 +167,7 @@ fn nobody_but_an_eligible_successor_in_step_is_followed() {
 fn a_takeover_needs_ones_own_silence_and_a_handed_one_does_not() {
     let (mut manager, mut node) = member();
     let bytes = takeover(&manager, SUCCESSOR, &words(&manager));
-    assert_eq!(node.refuses_control(&bytes), Rejected::OutOfPlace);
+    assert_eq!(node.refuses_control(&bytes), Rejected::Stale);
     // It may well be true, but an alarm comes.
     node.pass(2 * SECOND);
     node.control(&bytes).unwrap();
