@@ -168,19 +168,7 @@ impl Record {
             MemberEvent::Distrusted { registrar } => {
                 self.failed(registrar.to_string(), "its grant does not hold together".to_owned())
             }
-            MemberEvent::Refused { registrar, why } => {
-                *self.refused.entry(refusal_word(why)).or_default() += 1;
-                let (word, text) = (refusal_word(why), why.to_string());
-                self.reason = Some(format!("refused by {registrar}: {text}"));
-                happened!(
-                    warn,
-                    &self.group,
-                    "join.refused",
-                    registrar = registrar,
-                    reason = word,
-                    text = text
-                )
-            }
+            MemberEvent::Refused { registrar, why } => self.on_refused(registrar, why),
             MemberEvent::ManagerSilent => {
                 self.silent_since = Some(Clock.now());
                 let text = "no sign of life from the manager: this node keeps its keys, sends and receives, and looks";
@@ -215,6 +203,13 @@ impl Record {
             }
             MemberEvent::KeyRing(_) => return None,
         })
+    }
+
+    fn on_refused(&mut self, registrar: std::net::SocketAddr, why: Refusal) -> Happening {
+        *self.refused.entry(refusal_word(why)).or_default() += 1;
+        let (word, text) = (refusal_word(why), why.to_string());
+        self.reason = Some(format!("refused by {registrar}: {text}"));
+        happened!(warn, &self.group, "join.refused", registrar = registrar, reason = word, text = text)
     }
 
     fn on_lost(&self, others: usize, known: StateId) -> Happening {

@@ -142,10 +142,6 @@ fn words(event: &Event) -> Option<String> {
                 "{node} is ELECTED. It manages the group from now on, and registers members over mutual TLS."
             )
         }
-        Event::Admitted { node } => format!("{node} has proved who it is and is admitted."),
-        Event::Joined { node, key } => {
-            format!("{node} holds the group key: it is in, from key {key} on.")
-        }
         Event::Rekeyed { key, hard, joins, leaves, entries, packets, bytes } => format!(
             "KEY {key}: {}the manager changes the group key ({joins} in, {leaves} out): {entries} wrapped keys, \
              {bytes} bytes in {packets} packet{}.",
@@ -168,21 +164,13 @@ fn words(event: &Event) -> Option<String> {
         Event::Resumed { node, members, term } => format!(
             "{node} is back and begins term {term}. Its journal names {members} members; they are in, as before."
         ),
-        Event::StandsBy { node } => {
-            format!("{node} STANDS BY: it holds all that the manager acknowledged, and would take over.")
-        }
-        Event::Lost { node } => {
-            format!(
-                "{node}, the manager, is KILLED again, and stays dead. Everyone goes on with the key they have."
-            )
-        }
-        Event::Succeeded { node, term } => format!(
-            "{node} TAKES OVER and begins term {term}: members agree that the manager is lost. Nobody registers again."
-        ),
-        Event::Greeting { node } => {
-            format!("{node} says to the group that there is a manager again (conclave send).")
-        }
-        Event::Greeted { node, key } => format!("{node} reads it, under key {key}."),
+        Event::Admitted { .. }
+        | Event::Joined { .. }
+        | Event::StandsBy { .. }
+        | Event::Lost { .. }
+        | Event::Succeeded { .. }
+        | Event::Greeting { .. }
+        | Event::Greeted { .. } => return more_words(event),
         Event::UpdateAttacked { node, key, secrets, attempts, opened: false } => format!(
             "{node} tries its {secrets} secrets on the key update to key {key}, {} attempts: nothing opens.",
             grouped(*attempts as u64)
@@ -208,6 +196,32 @@ fn words(event: &Event) -> Option<String> {
         | Event::UpdateAttacked { .. }
         | Event::Asked { .. }
         | Event::Over {} => return None,
+    })
+}
+
+/// The same of who comes in, and of the failover at the end.
+fn more_words(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Admitted { node } => format!("{node} has proved who it is and is admitted."),
+        Event::Joined { node, key } => {
+            format!("{node} holds the group key: it is in, from key {key} on.")
+        }
+        Event::StandsBy { node } => {
+            format!("{node} STANDS BY: it holds all that the manager acknowledged, and would take over.")
+        }
+        Event::Lost { node } => {
+            format!(
+                "{node}, the manager, is KILLED again, and stays dead. Everyone goes on with the key they have."
+            )
+        }
+        Event::Succeeded { node, term } => format!(
+            "{node} TAKES OVER and begins term {term}: members agree that the manager is lost. Nobody registers again."
+        ),
+        Event::Greeting { node } => {
+            format!("{node} says to the group that there is a manager again (conclave send).")
+        }
+        Event::Greeted { node, key } => format!("{node} reads it, under key {key}."),
+        _ => return None,
     })
 }
 

@@ -82,10 +82,8 @@ impl Board {
             }
             "standby.in_step" => drop(self.in_step.entry(node.clone()).or_default().insert(other())),
             "standby.lost" => drop(self.in_step.entry(node.clone()).or_default().remove(&other())),
-            "join.granted" => {
-                if !self.registered.insert(node.clone()) {
-                    self.registered_again.push(node.clone());
-                }
+            "join.granted" if !self.registered.insert(node.clone()) => {
+                self.registered_again.push(node.clone());
             }
             "state.installed" => {
                 let state = (number("term"), number("epoch"));

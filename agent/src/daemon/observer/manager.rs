@@ -155,6 +155,13 @@ impl Record {
                     text = text
                 )
             }
+            other => return self.on_office(other),
+        })
+    }
+
+    /// This node manages the group from now on, or the group has new secrets.
+    fn on_office(&mut self, event: GsmEvent) -> Option<Happening> {
+        Some(match event {
             GsmEvent::TookOffice { members, term, handed } => {
                 let text = "this node manages the group now, with the members it had: nobody registers again";
                 happened!(
