@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use conclave::{Clock, Group, MulticastSocket};
 use crypto::Ed25519Verifier;
-use protocol::{DatagramKind, Envelope, Gate, Grant, StateId, UpdatePacket, Verified};
+use protocol::{DatagramKind, Envelope, Gate, Grant, StateId, Takeover, UpdatePacket, Verified};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::eavesdropper::Eavesdropper;
@@ -135,14 +135,25 @@ impl Spy {
     }
 
     fn on_control(&mut self, datagram: &[u8], from: SocketAddr) {
-        let kind = Envelope::parse(datagram).map(|envelope| envelope.kind);
-        if kind != Ok(DatagramKind::KeyUpdate) {
-            return;
+        match Envelope::parse(datagram).map(|envelope| envelope.kind) {
+            Ok(DatagramKind::KeyUpdate) => {}
+            Ok(DatagramKind::Takeover) => return self.on_takeover(datagram),
+            _ => return,
         }
         if let Ok(packet) = self.gate.key_update(Clock.now(), from.ip(), None, datagram) {
             self.visits.find_at(from);
             self.eavesdropper.learn_of(packet.header.state);
             self.attack(&packet);
+        }
+    }
+
+    /// It takes anybody's word for who manages the group: a wrong one costs it time.
+    fn on_takeover(&mut self, datagram: &[u8]) {
+        if let Ok(takeover) = Takeover::claimed(&self.grant.domain, datagram)
+            && takeover.office.key != self.grant.manager
+        {
+            self.grant.manager = takeover.office.key;
+            self.gate = gate(&self.grant);
         }
     }
 

@@ -174,11 +174,14 @@ impl Play<'_> {
         self.stage.until("its new key", SOON, |board| board.key.term >= term).await?;
         self.manager = self.stage.board.manager.clone().ok_or(Halt)?;
         self.operator = Operator::new(self.ground, &self.manager);
+        let mut live = self.listening.clone();
+        live.extend([STAYING[0], STAYING[1], STAYING[2], LATE[0]].map(str::to_owned));
+        self.stage.until("all to read again", SOON, |board| board.all_read_in(term, &live)).await?;
+        // Its members kept sending under the key they had, and so did its own node: now the new one is in use.
         self.stage.say(Event::Greeting { node: self.manager.clone() });
         self.operator.greet().await.map_err(|failure| self.stage.halt(failure))?;
-        let mut live = self.listening.clone();
-        live.extend([SENDER, STAYING[0], STAYING[1], STAYING[2], LATE[0]].map(str::to_owned));
-        self.stage.until("all to read again", SOON, |board| board.all_read_in(term, &live)).await?;
+        let sender = [SENDER.to_owned()];
+        self.stage.until("the sender to read it", SOON, |board| board.all_read_in(term, &sender)).await?;
         self.stage.start_host(self.ground, &dead)?;
         let back = format!("{dead} to be a member");
         self.stage.until(&back, SOON, |board| board.joined.contains(&dead)).await?;
