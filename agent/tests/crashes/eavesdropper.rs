@@ -134,7 +134,7 @@ impl Heard {
         let (_hard, _activation) = (reader.bool()?, reader.u16()?);
         let root: [u8; 16] = reader.array()?;
         self.first.entry(state.term).or_insert_with(|| (Instant::now(), datagram.to_vec()));
-        let named = self.sight(state);
+        let named = self.sight(state, DatagramKind::Alarm);
         named.key_checks.insert(key_check);
         // All zero while there was no key update.
         named.roots.extend((root != [0; 16]).then_some(root));
@@ -154,16 +154,16 @@ impl Heard {
         let key_check = reader.array()?;
         let end = datagram.len() - MAC;
         let signature = Reader::new(&datagram[end - SIGNATURE..end]).array()?;
-        let named = self.sight(state);
+        let named = self.sight(state, DatagramKind::KeyUpdate);
         named.key_checks.insert(key_check);
         named.signatures.insert(signature);
         self.judge(state);
         Ok(())
     }
 
-    fn sight(&mut self, state: StateId) -> &mut Named {
+    fn sight(&mut self, state: StateId, kind: DatagramKind) -> &mut Named {
         if self.newest > Some(state.term) {
-            self.faults.insert(format!("{state:?} after term {:?}", self.newest));
+            self.faults.insert(format!("{kind:?} of {state:?} after term {:?}", self.newest));
         }
         self.newest = self.newest.max(Some(state.term));
         self.insts.entry(state.term).or_default().insert(state.inst);

@@ -27,6 +27,7 @@ pub(crate) struct Sender {
 
 /// Receives them.
 pub(crate) struct Receiver {
+    at: String,
     heard: watch::Receiver<Heard>,
     task: JoinHandle<()>,
     _program: Child,
@@ -78,7 +79,8 @@ impl Receiver {
                 told.send_modify(|heard| heard.take(number));
             }
         });
-        let mut receiver = Self { heard, task, _program: program };
+        let at = socket.file_stem().unwrap().to_string_lossy().into_owned();
+        let mut receiver = Self { at, heard, task, _program: program };
         receiver.until(0).await;
         receiver
     }
@@ -92,6 +94,9 @@ impl Receiver {
     /// How many never came, since it began, and how many came twice.
     pub(crate) fn lost_and_twice(&self) -> (u64, u64) {
         let heard = self.heard.borrow();
+        if !heard.missing.is_empty() {
+            eprintln!("{} received none of {:?}", self.at, heard.missing);
+        }
         (heard.missing.len() as u64, heard.twice)
     }
 }

@@ -88,6 +88,7 @@ async fn kill_again_and_again(rounds: usize) -> Outcome {
         let mut at_standby = Receiver::start(&crew.daemon(&standby).socket).await;
         let term = crew.board.term();
 
+        let at_kill = sender.sent();
         let killed = crew.end(&manager, Signal::SIGKILL).await;
         let alarm = crew.while_waiting("an alarm of a new term", ear.first_alarm_after(term)).await;
         crew.until("all to follow the standby", |board| {
@@ -102,8 +103,11 @@ async fn kill_again_and_again(rounds: usize) -> Outcome {
         }
         let (lost, twice) = at_standby.lost_and_twice();
         (outcome.lost, outcome.twice) = (outcome.lost + lost, outcome.twice + twice);
-        eprintln!("round {round}: {manager} killed, first alarm after {:?}", alarm - killed);
-        outcome.first_alarms.push(alarm - killed);
+        let took = alarm - killed;
+        eprintln!(
+            "round {round}: {manager} killed at message {at_kill}, first alarm after {took:?}, all by {newest}"
+        );
+        outcome.first_alarms.push(took);
         outcome.changed.push(changed.map_or(Duration::MAX, |changed| changed - killed));
         outcome.held.push(held - killed);
         crew.start(&manager);
