@@ -92,7 +92,8 @@ impl Gsm {
     }
 
     /// A member knows of evictions that this manager does not: by the manager before it, on the other side of a partition
-    /// or with the last words it had. All of it is signed by that manager; who shows it does not matter.
+    /// or with the last words it had. All of it is signed by that manager, which must not be out itself; who shows it does not
+    /// matter.
     pub(crate) fn on_evidence(
         &mut self,
         now: Instant,
@@ -100,10 +101,13 @@ impl Gsm {
         sender: SenderId,
         (nonce, issuer, shown): (u64, PublicKey, &[SignedRevocation]),
     ) -> Result<(), Rejected> {
-        let known = issuer == self.signer.0.public_key()
-            || self.ledger.trusted.former.iter().any(|former| former.key == issuer);
-        if !known {
-            return Err(Rejected::NotAuthentic);
+        if issuer != self.signer.0.public_key() {
+            let former = self.ledger.trusted.former.iter().find(|former| former.key == issuer);
+            let former = former.ok_or(Rejected::NotAuthentic)?;
+            // One that was put out itself would have an insider put out whom it likes.
+            if self.policy.is_revoked_node(&former.identity, &former.certificate) {
+                return Err(Rejected::Refused);
+            }
         }
         let listed = self.members.get_mut(sender).ok_or(Rejected::UnknownSender)?;
         listed.asked.take(now, |asked| &mut asked.evidence, nonce)?;

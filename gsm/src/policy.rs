@@ -132,8 +132,12 @@ impl Policy {
 
     /// Whether a node of this identity or with this certificate was evicted.
     pub(crate) fn is_revoked(&self, identity: &str, certificate: &[u8; 32]) -> bool {
-        let identity = Revocation::identity_hash(identity);
-        self.identities.contains(&identity) || self.certificates.contains(certificate)
+        self.is_revoked_node(&Revocation::identity_hash(identity), certificate)
+    }
+
+    /// The same by [`Revocation::identity_hash`].
+    pub(crate) fn is_revoked_node(&self, identity: &[u8; 32], certificate: &[u8; 32]) -> bool {
+        self.identities.contains(identity) || self.certificates.contains(certificate)
     }
 
     /// Whether a node of this identity was evicted; by [`Revocation::identity_hash`].

@@ -12,7 +12,10 @@ use protocol::{
 
 use super::follower::Follower;
 use super::renewal::with_standby;
-use super::support::{GROUP, Manager, Node, address};
+use super::support::{GROUP, Manager, Node, OWN_IDENTITY, address};
+
+/// As long as [`OWN_IDENTITY`].
+const FORMER_IDENTITY: &str = "another.example";
 
 /// The takeover that a member makes out of the others' suspicions.
 fn takeover(by: &Follower, suspicions: &[Suspicion]) -> Vec<u8> {
@@ -169,6 +172,48 @@ fn evidence_of_an_eviction_is_taken_if_a_manager_of_this_subgroup_signed_it_and_
     manager.advance(Duration::ZERO);
     assert_eq!(manager.unicasts(&members[1].offered), [ToMember::EvidenceTaken { nonce: 3 }]);
     assert!(manager.listed(&members[2].offered).is_none(), "b was a member: it is out");
+}
+
+/// A manager that follows another one: that one's start is the first of its journal, and its node was a member.
+fn that_follows(former: &Ed25519Signer, identities: &[&str]) -> (Manager, Vec<Follower>) {
+    let (manager, members) = with_standby(identities);
+    let (now, mut journal) = manager.crash();
+    let own = Ed25519Signer::from_seed(&Secret::new([0x51; 32])).public_key();
+    let replace = |bytes: &mut Vec<u8>, old: &[u8], new: &[u8]| {
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        bytes.splice(at..at + old.len(), new.iter().copied());
+    };
+    replace(&mut journal[0].1, &own.0, &former.public_key().0);
+    replace(&mut journal[1].1, OWN_IDENTITY.as_bytes(), FORMER_IDENTITY.as_bytes());
+    let mut manager = Manager::resume(now, journal, false);
+    manager.advance(super::support::START);
+    (manager, members)
+}
+
+/// Attack A29, by a manager of before that was put out itself: with an insider who shows what it signs, it would put out
+/// whom it likes.
+#[test]
+fn what_a_manager_before_signed_about_evictions_counts_until_it_is_put_out_itself() {
+    let former = Ed25519Signer::from_seed(&Secret::new([0x77; 32]));
+    for put_out in [false, true] {
+        let (mut manager, mut members) = that_follows(&former, &["standby", "a", "b"]);
+        if put_out {
+            manager.gsm.revoke_identity(manager.now, FORMER_IDENTITY).unwrap();
+            manager.advance(Duration::from_secs(1));
+            members.iter_mut().for_each(|member| member.hear_all(&manager));
+        }
+        let listed = manager.gsm.status(manager.now).revocations;
+        let b = Revocation { identity: Revocation::identity_hash("b"), certificate: [0; 32] };
+        let revocations = vec![SignedRevocation::sign(GROUP, b, &former)];
+        let shown = ToManager::Evidence { nonce: 1, issuer: former.public_key(), revocations };
+        let taken = manager.unicast(address(3), &members[1].offered.seal(shown));
+        let expected = if put_out { Err(Rejected::Refused) } else { Ok(()) };
+        assert_eq!(taken, expected);
+        manager.advance(Duration::ZERO);
+        let more = manager.gsm.status(manager.now).revocations - listed;
+        assert_eq!(more == 0, put_out, "{more}");
+        assert_eq!(manager.listed(&members[2].offered).is_none(), !put_out, "b");
+    }
 }
 
 #[test]
