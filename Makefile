@@ -33,5 +33,5 @@ sim: needs ## SEEDS seeds of ten minutes of fifty simulated nodes, from FROM on
 	target/release/sim --seeds $(SEEDS) --from $(FROM)
 
 prove: needs ## every line under "It must show" of ISSUE, as `line | figure | limit | ok`
-	cargo build --release --locked --package prove --package agent --package integration
+	cargo build --release --locked --workspace
 	target/release/prove $(ISSUE)

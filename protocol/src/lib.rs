@@ -56,7 +56,7 @@ pub use registration::{
 pub use renewal::Renewal;
 pub use roster::{Credential, Revocation, Roster, SignedRevocation, policy_digest};
 pub use suspicion::Suspicion;
-pub use takeover::{Office, Succession, Takeover, Warrant};
+pub use takeover::{Office, Succession, Takeover, Warrant, required_suspicions};
 pub use time::Instant;
 pub use timers::Timers;
 pub use unicast::{Registration, ResyncAnswer, ToManager, ToMember, claimed_sender};

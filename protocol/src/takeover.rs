@@ -96,13 +96,19 @@ pub struct Succession<'a> {
 }
 
 impl Succession<'_> {
-    /// How many members besides the successor must suspect the manager: two, or all there are if fewer.
+    /// How many members besides the successor must suspect the manager: [`required_suspicions`].
     pub const fn required(&self) -> usize {
-        match self.members.saturating_sub(2) {
-            0 => 0,
-            1 => 1,
-            _ => 2,
-        }
+        required_suspicions(self.members)
+    }
+}
+
+/// How many members besides the successor must suspect the manager of so many members, itself among them: two, or all
+/// there are if fewer.
+pub const fn required_suspicions(members: u32) -> usize {
+    match members.saturating_sub(2) {
+        0 => 0,
+        1 => 1,
+        _ => 2,
     }
 }
 

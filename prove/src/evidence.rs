@@ -31,19 +31,15 @@ impl Evidence {
         }
     }
 
-    /// Runs the tests of a package whose names contain `filter`, in the release profile, showing what they print.
-    pub(crate) fn of_tests(package: &str, target: &str, filter: &str) -> Self {
-        Self::of_tests_with(package, target, filter, &[])
+    /// Runs the tests of a target whose names contain `filter`, in the release profile, showing what they print. Of the
+    /// whole workspace, so that everything is compiled once.
+    pub(crate) fn of_tests(target: &str, filter: &str) -> Self {
+        Self::of_tests_with(target, filter, &[])
     }
 
     /// The same with these variables in the tests' environment.
-    pub(crate) fn of_tests_with(
-        package: &str,
-        target: &str,
-        filter: &str,
-        environment: &[(&str, &str)],
-    ) -> Self {
-        let mut arguments = vec!["test", "--release", "--locked", "--package", package, "--test", target];
+    pub(crate) fn of_tests_with(target: &str, filter: &str, environment: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["test", "--release", "--locked", "--workspace", "--test", target];
         arguments.extend(["--", filter, "--nocapture", "--test-threads", "1"]);
         environment.iter().for_each(|(name, value)| eprintln!("{name}={value}"));
         Self::of_command(Command::new("cargo").args(arguments).envs(environment.iter().copied()))

@@ -78,7 +78,7 @@ pub(crate) fn world(table: &mut Table, line: &str, options: &[&str]) {
 }
 
 fn planted_bugs(table: &mut Table) {
-    let planted = Evidence::of_tests("integration", "world", "planted_bugs");
+    let planted = Evidence::of_tests("world", "planted_bugs");
     let passed = planted.tests_passed();
     table.number(
         "world: a planted bug of each kind (secrecy, agreement, delivery) is caught",
@@ -89,7 +89,7 @@ fn planted_bugs(table: &mut Table) {
 }
 
 fn fifty_members(table: &mut Table) {
-    let ran = Evidence::of_tests("endpoint", "loopback", "fifty_members");
+    let ran = Evidence::of_tests("loopback", "fifty_members");
     let took = ran.proven("fifty_members_hold_the_key_ms");
     table.number("fifty members hold the group key: ms", took, "<= 10000", |ms| ms <= 10_000.0);
     let entries = ran.proven("ten_joins_ten_leaves_entries");
@@ -104,17 +104,17 @@ fn fifty_members(table: &mut Table) {
 }
 
 fn refused_nodes(table: &mut Table) {
-    let ran = Evidence::of_tests("endpoint", "loopback", "refused_nodes");
+    let ran = Evidence::of_tests("loopback", "refused_nodes");
     let limit = ">= 4 tests: no role, other CA, expired, not yet valid, TLS 1.2, denied";
     let passed = ran.tests_passed().map(|passed| passed as f64);
     table.number("refused: no key, a reason on both sides, a counter", passed, limit, |passed| passed >= 4.0);
 }
 
 fn slow_store(table: &mut Table) {
-    let virtual_time = Evidence::of_tests("integration", "world", "slow_store");
+    let virtual_time = Evidence::of_tests("world", "slow_store");
     let late = virtual_time.proven("slow_store_alarm_lateness_ms");
     table.number("store of 1.5 s a commit, virtual time: latest alarm, ms", late, "<= 20", |ms| ms <= 20.0);
-    let real = Evidence::of_tests("endpoint", "loopback", "slow_store");
+    let real = Evidence::of_tests("loopback", "slow_store");
     let late = real.proven("slow_store_alarm_lateness_ms");
     table.number("store of 1.5 s a commit, real driver: latest alarm, ms", late, "<= 20", |ms| ms <= 20.0);
 }

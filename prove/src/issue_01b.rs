@@ -23,7 +23,7 @@ fn elections(table: &mut Table) {
     let line = "world: twenty nodes started at one instant, loss to 20 %: one manager within 5 s";
     issue_01a::world(table, line, &["--election"]);
     let runs = [("CONCLAVE_ROUNDS", ELECTIONS)];
-    let ran = Evidence::of_tests_with("agent", "election", "twenty_daemons_elect_one_manager", &runs);
+    let ran = Evidence::of_tests_with("election", "twenty_daemons_elect_one_manager", &runs);
     table
         .number("twenty daemons on loopback: runs", ran.proven("twenty_daemons_rounds"), "10", |n| n == 10.0);
     let managers = ran.proven("twenty_daemons_managers");
@@ -50,7 +50,7 @@ fn demo(table: &mut Table) {
 
 fn kills(table: &mut Table) {
     let rounds = [("CONCLAVE_ROUNDS", KILLS)];
-    let ran = Evidence::of_tests_with("agent", "crashes", "a_manager_killed_at_random_moments", &rounds);
+    let ran = Evidence::of_tests_with("crashes", "a_manager_killed_at_random_moments", &rounds);
     let mut line = |line: &str, name: &str, limit: &str, holds: fn(f64) -> bool| {
         table.number(&format!("manager killed under churn: {line}"), ran.proven(name), limit, holds);
     };
@@ -62,7 +62,7 @@ fn kills(table: &mut Table) {
 }
 
 fn rollback(table: &mut Table) {
-    let ran = Evidence::of_tests("endpoint", "loopback", "an_old_copy_of");
+    let ran = Evidence::of_tests("loopback", "an_old_copy_of");
     for (copied, name) in [("data", "data"), ("data and anchor", "data_and_keys")] {
         let line = |what: &str| format!("old copy of {copied}, 50 epochs and 5 evictions later: {what}");
         let took = ran.proven(&format!("rollback_{name}_everyone_back_ms"));
@@ -70,23 +70,23 @@ fn rollback(table: &mut Table) {
         let back = ran.proven(&format!("rollback_{name}_evicted_back"));
         table.number(&line("evicted that are back"), back, "0", |n| n == 0.0);
     }
-    let logged = Evidence::of_tests("agent", "crashes", "an_old_copy_of_the_state");
+    let logged = Evidence::of_tests("crashes", "an_old_copy_of_the_state");
     passed(table, "old copy: the daemon's log says so", &logged, 2);
 }
 
 fn damaged_stores(table: &mut Table) {
-    let ran = Evidence::of_tests("endpoint", "loopback", "damaged_stores");
+    let ran = Evidence::of_tests("loopback", "damaged_stores");
     let kept = ran.proven("damaged_stores_kept");
     let again = ran.proven("damaged_stores_registered_again");
     let served = kept.zip(again).map(|(kept, again)| kept + again);
     let line = "sled's failures (leftover snapshot, truncated file, flipped bits): starts that end in a served group";
     table.number(line, served, ">= 10, all", |starts| starts >= 10.0);
     let line = "the same and torn commits, kills, full disks, at the store alone";
-    passed(table, line, &Evidence::of_tests("storage", "sled", ""), 20);
+    passed(table, line, &Evidence::of_tests("sled", ""), 20);
 }
 
 fn rogues(table: &mut Table) {
-    let ran = Evidence::of_tests("endpoint", "loopback", "rogue_and_tar_pits");
+    let ran = Evidence::of_tests("loopback", "rogue_and_tar_pits");
     let frames = ran.proven("rogue_frames_received");
     table.number("rogue with a member's certificate: frames sent to it", frames, "0", |n| n == 0.0);
     for (line, name) in [("rogue that answers first", "rogue_join_ms"), ("ten tar pits", "tar_pit_join_ms")] {
@@ -96,9 +96,9 @@ fn rogues(table: &mut Table) {
 }
 
 fn many_in_one_process(table: &mut Table) {
-    let groups = Evidence::of_tests("endpoint", "loopback", "two_groups_in_one_process");
+    let groups = Evidence::of_tests("loopback", "two_groups_in_one_process");
     passed(table, "two groups in one process do not mix", &groups, 5);
-    let nodes = Evidence::of_tests("endpoint", "loopback", "a_hundred_nodes_in_one_process");
+    let nodes = Evidence::of_tests("loopback", "a_hundred_nodes_in_one_process");
     let took = nodes.proven("hundred_nodes_hold_the_key_ms");
     table.number("a hundred nodes in one process hold the key: ms", took, "<= 30000", |ms| ms <= 30_000.0);
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crypto::{ExchangeSecret, PublicKey, Signer, Verifier};
 use protocol::{
     Credential, Gate, Grant, Instant, Rejected, Renewal, StateId, Succession, Suspicion, Takeover, Verified,
+    required_suspicions,
 };
 
 use super::{Effect, Membership};
@@ -75,8 +76,7 @@ impl Membership {
     /// How many others must say so, and how many successors are in step; `None` before the first alarm.
     pub(crate) fn required(&self) -> Option<(usize, usize)> {
         let alarm = self.alarm()?;
-        let required = alarm.members.saturating_sub(2).min(2);
-        Some((usize::try_from(required).unwrap_or(2), alarm.successors_in_step().len()))
+        Some((required_suspicions(alarm.members), alarm.successors_in_step().len()))
     }
 
     /// Another node says that it is the manager now. Nothing is followed yet, and the member's own silence is for the
