@@ -122,6 +122,8 @@ pub enum Move {
     ManagerLost,
     /// Its manager came back under another subgroup: it lost its state.
     ManagerForgot,
+    /// Its manager answers, but nothing it says to all comes this far, and another one of the group is near.
+    OutOfReach,
     /// Its manager does not answer it any more, or cannot be followed.
     NotKnown,
 }

@@ -116,6 +116,8 @@ pub struct Member {
     watch: Watch,
     /// When the newest alarm was verified; at first, when the membership began.
     last_alarm: Instant,
+    /// The same of alarms that came by multicast.
+    last_multicast: Instant,
     /// Since when somebody says that the subgroup of the silent manager has one.
     said_to_go_on: Option<Instant>,
     leaving: Option<Leaving>,
@@ -178,6 +180,7 @@ impl Member {
             evidence: Evidence::new(),
             watch: Watch::new(),
             last_alarm: Instant::ZERO,
+            last_multicast: Instant::ZERO,
             said_to_go_on: None,
             leaving: None,
             sent_away: Instant::ZERO,
@@ -304,7 +307,7 @@ impl Member {
         self.outbox.tell(MemberEvent::Admitted);
         self.outbox.tell(MemberEvent::KeyRing(membership.ring()));
         self.membership = Some(membership);
-        self.last_alarm = now;
+        (self.last_alarm, self.last_multicast) = (now, now);
         self.said_to_go_on = None;
         self.timers = Timers::new();
         self.evidence = Evidence::new();

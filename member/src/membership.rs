@@ -11,7 +11,7 @@ use data::KeyRing;
 use keytree::{KeyPath, PathError, RekeyView};
 use protocol::{
     Alarm, Domain, Epoch, Farewell, Gate, Grant, Instant, Question, Registration, RegistrationKeys, Rejected,
-    ResyncAnswer, SignedRevocation, StateId, UpdatePacket, Verified,
+    ResyncAnswer, SignedRevocation, StateId, UpdateHeader, UpdatePacket, Verified,
 };
 
 use crate::activation::Activation;
@@ -362,11 +362,24 @@ impl Membership {
                 }
                 Err(PathError::Stale { .. } | PathError::Behind { .. }) => {}
                 // It leads past an update that is missing, or it is not for this member: repair will tell.
-                Err(_) => {
+                Err(why) => {
+                    if self.came_before_join(&packet.header, &why) {
+                        self.not_cut_at = Some(packet.header.state);
+                    }
                     self.pending.insert(epoch, packet);
                 }
             }
         }
+    }
+
+    /// Whether this is an update from before the newcomer's join: nothing in it leads to its leaf, and it leads on from where
+    /// the newcomer was not in. Then nothing is missing until a later one.
+    fn came_before_join(&self, header: &UpdateHeader, why: &PathError) -> bool {
+        let before = self.not_cut_at.unwrap_or(self.grant.state);
+        self.reached == self.grant.state
+            && header.state.same_start(before)
+            && header.previous == before.epoch
+            && matches!(why, PathError::NoEntry { .. } | PathError::NeedsRepair { .. })
     }
 
     fn apply(&mut self, packet: &UpdatePacket) -> Result<(), PathError> {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use protocol::{Instant, StateId, Timing, limits::RESYNC_INTERVAL};
+use protocol::{Instant, StateId, Timing, UNKNOWN_LOSS, limits::RESYNC_INTERVAL};
 use rand_core::CryptoRng;
 
 use crate::registration::jitter;
@@ -14,8 +14,12 @@ use crate::registration::jitter;
 const MAX_PARTS: u32 = 28;
 /// From the first unicast request to the second: either may be lost, and a manager answers two at once.
 const FIRST_RETRY: Duration = Duration::from_millis(300);
-/// Unanswered unicast requests after which the member registers again: its manager does not know it any more.
+/// Unanswered unicast requests after which the member registers again: its manager does not know it any more. With a tenth
+/// of all datagrams lost, one member in four thousand is wrong.
 const MAX_UNANSWERED: u32 = 5;
+/// The loss in percent up to which that is enough, and the highest that is reckoned with. Between them it takes two more for
+/// each five percent, so that no more are wrong.
+const LOSS: (u32, u32) = (10, 40);
 
 /// How a gap is asked about next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,10 +113,11 @@ impl Repair {
 
     /// `due` has come: what to do now. `nakable` says whether a NAK could help: there is a key for its MAC, and the packet
     /// that it would bring is not here already.
+    /// `loss` is how many of 100 datagrams are lost.
     pub(crate) fn on_due(
         &mut self,
         now: Instant,
-        nakable: bool,
+        (nakable, loss): (bool, u8),
         (timing, members): (&Timing, u64),
         rng: &mut dyn CryptoRng,
     ) -> Option<Ask> {
@@ -127,8 +132,15 @@ impl Repair {
         self.unanswered += 1;
         let retry = if self.unanswered == 1 { FIRST_RETRY } else { RESYNC_INTERVAL };
         self.due = Some(now + retry + jitter(rng, Duration::from_millis(100)));
-        Some(if self.unanswered > MAX_UNANSWERED { Ask::Rejoin } else { Ask::Resync })
+        Some(if self.unanswered > most_unanswered(loss) { Ask::Rejoin } else { Ask::Resync })
     }
+}
+
+/// How many requests in a row may stay without an answer before that means something.
+fn most_unanswered(loss: u8) -> u32 {
+    let (least, most) = LOSS;
+    let loss = if loss == UNKNOWN_LOSS { least } else { u32::from(loss).clamp(least, most) };
+    MAX_UNANSWERED + (loss - least) * 2 / 5
 }
 
 /// A random time between a quarter of the longest wait and all of it.
@@ -166,6 +178,19 @@ mod tests {
         }
     }
 
+    /// Whatever the loss, no more than one in 1,600 registers again that its manager knows.
+    #[test]
+    fn a_member_that_loses_much_asks_more_often_before_it_gives_up() {
+        let given_up = |loss: u8, most: u32| {
+            let unanswered = 1.0 - (1.0 - f64::from(loss) / 100.0).powi(2);
+            unanswered.powi(most as i32)
+        };
+        for loss in 0..=40 {
+            assert!(given_up(loss, most_unanswered(loss)) < 0.000_6, "at {loss} %");
+        }
+        assert_eq!([UNKNOWN_LOSS, 0, 10, 20, 40, 90].map(most_unanswered), [5, 5, 5, 9, 17, 17]);
+    }
+
     /// Attack A19: a suppressor silences a member once in a gap and not in both rounds.
     #[test]
     fn a_suppressor_silences_one_back_off_of_a_gap() {
@@ -185,9 +210,9 @@ mod tests {
         }
         let second = repair.due().unwrap();
         assert!(second <= start + timing.nak_round + timing.nak_wait * 2);
-        assert_eq!(repair.on_due(second, true, (&timing, 1_000), &mut rng), Some(Ask::Nak));
+        assert_eq!(repair.on_due(second, (true, 0), (&timing, 1_000), &mut rng), Some(Ask::Nak));
         let third = repair.due().unwrap();
-        assert_eq!(repair.on_due(third, true, (&timing, 1_000), &mut rng), Some(Ask::Resync));
+        assert_eq!(repair.on_due(third, (true, 0), (&timing, 1_000), &mut rng), Some(Ask::Resync));
         assert!(third <= start + (timing.nak_round + timing.nak_wait) * 2 + timing.nak_wait);
     }
 }

@@ -231,6 +231,7 @@ const fn move_text(why: Move) -> &'static str {
         Move::SentAway => "its manager sent it there",
         Move::ManagerLost => "its own is silent, and another one is there",
         Move::ManagerForgot => "its own came back without its state",
+        Move::OutOfReach => "what its own says to all does not come this far, and another one is near",
         Move::NotKnown => "its own does not know it any more",
     }
 }

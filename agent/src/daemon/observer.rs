@@ -281,6 +281,7 @@ const fn move_word(why: Move) -> &'static str {
         Move::SentAway => "sent_away",
         Move::ManagerLost => "manager_lost",
         Move::ManagerForgot => "manager_forgot",
+        Move::OutOfReach => "out_of_reach",
         Move::NotKnown => "not_known",
     }
 }

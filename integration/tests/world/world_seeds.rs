@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use integration::{LanFaults, Scenario, World};
 
 #[test]
-#[should_panic] // a seed fails since failover and repair came together: open in 02
 fn five_hundred_seeds_of_fifty_nodes_keep_every_promise() {
     all_pass(500, Scenario::drawn);
 }
@@ -38,10 +37,15 @@ fn all_pass(seeds: u64, scenario: impl Fn(u64) -> Scenario + Sync) {
 /// gave up on a slow store or a dead manager too soon, or a manager came back to another address than its members were at.
 const KEPT: [u64; 7] = [20_905, 21_695, 219, 256, 340, 551, 832];
 
+/// The same of fifty nodes: a member was found by somebody in two LANs and stayed with a manager whose multicast it never heard.
+const KEPT_OF_FIFTY: [u64; 1] = [130];
+
 #[test]
 fn seeds_that_once_failed_pass() {
-    for seed in KEPT {
-        if let Err(failure) = World::new(seed, Scenario::small(seed)).run() {
+    let small = KEPT.map(|seed| (seed, Scenario::small(seed)));
+    let of_fifty = KEPT_OF_FIFTY.map(|seed| (seed, Scenario::drawn(seed)));
+    for (seed, scenario) in small.into_iter().chain(of_fifty) {
+        if let Err(failure) = World::new(seed, scenario).run() {
             panic!("{failure}");
         }
     }

@@ -14,7 +14,8 @@ impl Member {
         }
         let nakable = membership.missing().is_some_and(|(wanted, held)| membership.is_nakable(wanted, held));
         let waits = (&membership.grant().timing, membership.leaves());
-        match self.repair.on_due(now, nakable, waits, &mut *self.rng.0) {
+        let network = (nakable, membership.percent_lost());
+        match self.repair.on_due(now, network, waits, &mut *self.rng.0) {
             Some(Ask::Nak) => self.send_nak(),
             Some(Ask::Resync) => self.ask_resync(now),
             Some(Ask::Rejoin) => {

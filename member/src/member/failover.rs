@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use protocol::limits::{RESYNC_INTERVAL, TAKEOVER_REPEATED};
-use protocol::{Instant, Rejected, Suspicion, Takeover, ToManager, Transmit, Verified, Warrant};
+use protocol::{Instant, Lane, Rejected, Suspicion, Takeover, ToManager, Transmit, Verified, Warrant};
 
 use super::subgroup::QUIET_INTERVALS;
 use super::{Aim, Member, Timer};
@@ -118,7 +118,7 @@ impl Member {
             return Err(Rejected::OutOfPlace);
         }
         let from = membership.manager_address();
-        self.on_alarm(now, from, alarm)
+        self.on_alarm(now, Lane::Unicast, from, alarm)
     }
 
     /// Another node says that it is the manager now. By suspicion that is only so once this member itself has heard nothing
@@ -161,7 +161,7 @@ impl Member {
         self.asked = None;
         self.timers.set(Timer::Credential, now + jitter(&mut *self.rng.0, credential_delay));
         self.timers.set(Timer::Former, now + TAKEOVER_REPEATED);
-        self.last_alarm = now;
+        (self.last_alarm, self.last_multicast) = (now, now);
         self.on_sign_of_life(now, &timing);
         [Aim::Again, Aim::Moved].into_iter().for_each(|aim| self.cancel(aim));
         self.outbox.tell(MemberEvent::ManagerChanged { by: office.sender, start: office.start });

@@ -25,7 +25,7 @@ const FORGOTTEN_DELAY: Duration = Duration::from_secs(2);
 const SENT_DELAY: Duration = Duration::from_millis(500);
 /// For so long a manager that cannot be followed must be there before a member registers anew: one that was started
 /// again gives its first alarm much sooner, and then nobody registers.
-const GOES_ON: Duration = Duration::from_secs(10);
+pub(super) const GOES_ON: Duration = Duration::from_secs(10);
 /// FINDs of a run while the node has a membership.
 const FINDS_OF_A_MEMBER: u32 = 1;
 /// A manager that lives gives an alarm within so many intervals; only after them may its presence under another subgroup
@@ -104,7 +104,7 @@ impl Member {
         }
         let within = match why {
             Move::SentAway => SENT_DELAY,
-            Move::ManagerLost => LOST_DELAY,
+            Move::ManagerLost | Move::OutOfReach => LOST_DELAY,
             Move::ManagerForgot => FORGOTTEN_DELAY,
             Move::NotKnown => membership.grant().timing.alarm_interval,
         };
@@ -318,6 +318,7 @@ impl Member {
             (false, true) if !self.said_to_go_on_for_long(now) => return,
             (true, false) if quiet => Move::ManagerForgot,
             (false, _) if self.manager_silent() => Move::ManagerLost,
+            (false, false) if self.is_out_of_reach(now) => Move::OutOfReach,
             _ => return,
         };
         if self.leaving.is_none() {

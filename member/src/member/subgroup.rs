@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use protocol::{DatagramKind, Envelope, Instant, Question, Rejected, Timing, ToManager, ToMember};
+use protocol::{DatagramKind, Envelope, Instant, Lane, Question, Rejected, Timing, ToManager, ToMember};
 
+use super::seeking::GOES_ON;
 use super::{Aim, Member, Timer};
 use crate::event::{Ending, MemberEvent, Move};
 use crate::membership::Effect;
@@ -33,7 +34,7 @@ impl Member {
                 let effect = membership.on_key_update(now, from, bytes)?;
                 self.on_effect(now, effect);
             }
-            DatagramKind::Alarm => self.on_alarm(now, from, bytes)?,
+            DatagramKind::Alarm => self.on_alarm(now, Lane::Control, from, bytes)?,
             DatagramKind::Suspicion => self.on_suspicion(now, from, bytes)?,
             DatagramKind::Takeover => self.on_takeover(now, from, bytes)?,
             DatagramKind::Renewal => self.on_renewal(now, from, bytes)?,
@@ -68,9 +69,18 @@ impl Member {
     }
 
     /// An alarm, on the control address or in the answer to a probe.
-    pub(super) fn on_alarm(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Rejected> {
+    pub(super) fn on_alarm(
+        &mut self,
+        now: Instant,
+        lane: Lane,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Rejected> {
         let membership = self.membership.as_mut().ok_or(Rejected::NotForUs)?;
         let (alarm, effect) = membership.on_alarm(now, from, bytes)?;
+        if lane == Lane::Control {
+            self.last_multicast = now;
+        }
         self.on_alarm_heard(now);
         self.on_effect(now, effect);
         if let Some(catch_up) = &mut self.catch_up {
@@ -170,8 +180,16 @@ impl Member {
         self.said_to_go_on = None;
         self.timers.stop(Timer::LookAgain);
         self.search.stop();
-        self.cancel(Aim::Away);
+        if !self.is_out_of_reach(now) {
+            self.cancel(Aim::Away);
+        }
         self.cancel(Aim::Afresh);
+    }
+
+    /// Whether nothing of the manager's multicast has come for long, though it may answer. It was found by somebody who is
+    /// in two LANs, or is behind a router that lets no multicast through; its data do not come either.
+    pub(super) fn is_out_of_reach(&self, now: Instant) -> bool {
+        now >= self.last_multicast + GOES_ON
     }
 
     /// The manager comes back and asks what it said last. Answered only while no alarm is heard, and once for each start,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use member::{Ending, MemberEvent, Move};
 use protocol::{
     CloseReason, DatagramKind, Farewell, Frame, Input, Machine as _, Refusal, Rejected, SubgroupId,
+    ToManager, ToMember,
 };
 
 use super::manager::{GROUP, MEMBER, Manager};
@@ -256,4 +257,37 @@ fn whoever_must_register_again_learns_where_from_its_managers_presence() {
     node.discovery(&presence(holder(2), &mut manager, &[registrar(7)])).unwrap();
     node.pass(Duration::from_secs(2));
     assert!(node.tried().contains(&registrar(7)));
+}
+
+/// It was found by somebody in two LANs: probes get there and answers come back, and nothing that is said to all.
+#[test]
+fn a_manager_that_only_answers_is_left_for_one_that_is_near() {
+    let mut other = Manager::of(0x7777, 0x71);
+    let mut near = || presence(holder(5), &mut other, &[registrar(5)]);
+    let (mut manager, mut node) = member(6);
+    let answer_for = |manager: &mut Manager, node: &mut Node, tenths: u32| {
+        for _ in 0..tenths {
+            node.pass(SECOND / 10);
+            let said = node.said(manager).into_iter().rev();
+            let newest = said.filter_map(|said| match said {
+                ToManager::Probe { nonce } => Some(nonce),
+                _ => None,
+            });
+            for nonce in newest.take(2).collect::<Vec<_>>() {
+                let alarm = manager.alarm();
+                let _ = node.unicast(&manager.seal(&ToMember::Alive { nonce, alarm }));
+            }
+        }
+    };
+    answer_for(&mut manager, &mut node, 95);
+    node.discovery(&near()).unwrap();
+    assert_eq!(moves(&node), [], "a network may lose as much for a while");
+    answer_for(&mut manager, &mut node, 10);
+    assert!(!node.member.manager_silent());
+    node.discovery(&near()).unwrap();
+    assert_eq!(moves(&node), [Move::OutOfReach]);
+    answer_for(&mut manager, &mut node, 30);
+    assert_eq!(node.tried().first(), Some(&registrar(5)), "answers to probes change nothing");
+    node.register_at(registrar(5), &mut other);
+    node.let_in(&mut other);
 }
