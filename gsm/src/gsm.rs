@@ -318,6 +318,8 @@ impl Gsm {
             };
             self.policy.revoke(revocation, &*self.signer.0);
             JournalEntry::Evicted { sender, revocation }
+        } else if why == Departure::Silent {
+            JournalEntry::Silent { sender }
         } else {
             JournalEntry::Departed { sender }
         };

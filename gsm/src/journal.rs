@@ -30,8 +30,14 @@ pub enum JournalEntry {
     },
     /// A member was admitted. Durable before the member is told.
     Joined(Box<JoinedEntry>),
-    /// A member is out: it left, fell silent or registered again. Durable before it is told.
+    /// A member is out for good: it left or registered again. Durable before it is told.
     Departed {
+        /// The registration.
+        sender: SenderId,
+    },
+    /// A member is out because it was not heard. Another manager of the subgroup may have heard it, so this says nothing
+    /// to that one. Durable before it is told.
+    Silent {
         /// The registration.
         sender: SenderId,
     },
@@ -148,6 +154,7 @@ impl JournalEntry {
     const TRUSTED: u8 = 9;
     const TOOK_OVER: u8 = 10;
     const RENEWED: u8 = 11;
+    const SILENT: u8 = 12;
 
     /// Whether a snapshot is due after it. A store keeps the newest snapshot twice: if the journal is lost, that one still
     /// knows the subgroup, whose members can be asked, and who was evicted. After a renewal the journal holds its secret
@@ -179,6 +186,9 @@ impl JournalEntry {
             }
             Self::Departed { sender } => {
                 writer.u8(Self::DEPARTED).sender(*sender);
+            }
+            Self::Silent { sender } => {
+                writer.u8(Self::SILENT).sender(*sender);
             }
             Self::Evicted { sender, revocation } => {
                 writer.u8(Self::EVICTED).sender(*sender);
@@ -223,6 +233,7 @@ impl JournalEntry {
             },
             Self::JOINED => Self::Joined(Box::new(JoinedEntry::decode(&mut reader)?)),
             Self::DEPARTED => Self::Departed { sender: reader.sender()? },
+            Self::SILENT => Self::Silent { sender: reader.sender()? },
             Self::EVICTED => {
                 Self::Evicted { sender: reader.sender()?, revocation: Revocation::decode(&mut reader)? }
             }
@@ -318,6 +329,7 @@ mod tests {
             },
             JournalEntry::Joined(Box::new(joined)),
             JournalEntry::Departed { sender: SenderId(1) },
+            JournalEntry::Silent { sender: SenderId(1) },
             JournalEntry::Evicted { sender: SenderId(1), revocation },
             JournalEntry::Cut { state, leaf_steps: 4 },
             JournalEntry::Revoked { revocation },

@@ -19,7 +19,7 @@ use protocol::discovery::Presence;
 use protocol::limits::{MAX_GRANT_REVOCATIONS, MAX_REVOCATIONS, MAX_TERM_JUMP};
 use protocol::{
     CloseReason, Commit, ConnId, Epoch, Farewell, Frame, Handover, HandoverTaken, Input, Instant, Office,
-    Peer, Refusal, Rejected, Revocation, Role, SenderId, Transmit, Verified,
+    Peer, Refusal, Rejected, Revocation, Role, SenderId, StateId, Term, Transmit, Verified,
 };
 use rand_core::CryptoRng;
 
@@ -63,13 +63,24 @@ pub(crate) struct Merging {
     stage: Stage,
     /// What a manager of the same subgroup is handed in the attempt under way.
     estate: Estate,
+    /// The start of the manager of this subgroup for which the newest common term was begun.
+    joined: Option<StateId>,
+    /// The highest term that a manager of this subgroup has handed over.
+    above: Term,
     /// The number of the next connection this node opens.
     next_conn: u64,
 }
 
 impl Merging {
     pub(crate) fn new() -> Self {
-        Self { rivals: Rivals::new(), stage: Stage::Managing, estate: Estate::default(), next_conn: 1 }
+        Self {
+            rivals: Rivals::new(),
+            stage: Stage::Managing,
+            estate: Estate::default(),
+            joined: None,
+            above: Term(0),
+            next_conn: 1,
+        }
     }
 
     /// Whether its end is decided: nobody is admitted or evicted here any more.
@@ -86,6 +97,11 @@ impl Merging {
     /// It is over at once: another manager has proven that it follows this one.
     pub(crate) fn end(&mut self) {
         self.stage = Stage::Gone;
+    }
+
+    /// The next term of this subgroup is above this one.
+    pub(crate) const fn handed_over(&self) -> Term {
+        self.above
     }
 
     /// Whether a connection is that of the attempt under way.
@@ -120,9 +136,8 @@ impl Gsm {
             return Err(Rejected::Stale);
         }
         let merges = self.announcer.as_ref().is_some_and(|announcer| announcer.merges());
-        let serving = self.is_serving();
-        let wins = theirs > own || !serving;
-        if self.merging.rivals.hear(now, presence, wins) {
+        let wins = self.place_in_order().is_none_or(|own| theirs > own);
+        if self.merging.rivals.hear(now, presence) {
             let identity = manager.identity.clone();
             let subgroup = presence.domain.subgroup;
             self.outbox.tell(GsmEvent::OtherManager { identity, subgroup, merges });
@@ -138,9 +153,16 @@ impl Gsm {
         Ok(())
     }
 
+    /// This manager's place in the order of those who may be given way to; `None` if it cannot admit anybody. On its way
+    /// into another term it will soon admit again.
+    fn place_in_order(&self) -> Option<StateId> {
+        let turning = self.is_turning() && !self.read_only && !self.is_leaving();
+        (self.is_serving() || turning).then(|| self.keys.state().at(Epoch(0)))
+    }
+
     /// Sets the timer of the next attempt to give way to somebody.
     fn plan_attempt(&mut self, now: Instant) {
-        if let Some(at) = self.merging.rivals.next_attempt(now) {
+        if let Some(at) = self.merging.rivals.next_attempt(now, self.place_in_order()) {
             let soonest = now + FIRST_ATTEMPT + random_below(&mut *self.rng.0, FIRST_ATTEMPT);
             self.timers.set_earlier(Timer::Merge, at.max(soonest));
         }
@@ -168,7 +190,7 @@ impl Gsm {
             self.timers.set(Timer::Merge, now + FIRST_ATTEMPT);
             return;
         }
-        let Some(to) = self.merging.rivals.best(now) else {
+        let Some(to) = self.merging.rivals.best(now, self.place_in_order()) else {
             self.plan_attempt(now);
             return;
         };
@@ -355,17 +377,21 @@ impl Gsm {
             return;
         }
         let same = handover.subgroup == self.domain.subgroup;
-        if same && handover.last && self.is_turning() {
+        if same && handover.last && (self.is_turning() || self.handing.is_under_way()) {
             // There is no term to name before the one under way is out: it tries again.
             self.refuse(conn, Refusal::NotManager);
             return;
         }
         if same {
-            self.ledger.term = self.ledger.term.max(handover.state.term);
+            // Not the ledger's term yet: what is cut before the common start is of the present one.
+            self.merging.above = self.merging.above.max(handover.state.term);
         }
         self.adopt(now, &handover.revocations);
         self.registrar.handing(now, conn);
         let strangers = if same { self.take_estate(now, &handover) } else { Vec::new() };
+        if same {
+            self.tenure.out.clone_from(&peer.identity);
+        }
         let office = (same && handover.last).then(|| self.begin_common_term(now, &handover));
         // Behind everything that is known here, also by an earlier frame.
         let commit = self.outbox.last_commit();

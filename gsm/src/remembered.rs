@@ -192,6 +192,7 @@ impl Fold {
             }
             JournalEntry::Joined(_)
             | JournalEntry::Departed { .. }
+            | JournalEntry::Silent { .. }
             | JournalEntry::Cut { .. }
             | JournalEntry::SteppedDown
             | JournalEntry::Probe
@@ -257,7 +258,8 @@ pub(crate) struct Ledger {
     pub(crate) cut: Option<StateId>,
     /// Somebody was evicted since.
     pub(crate) uncut_eviction: bool,
-    /// The newest registrations that ended, newest last, to be handed over if this manager gives way.
+    /// The newest registrations that ended for good, newest last, to be handed over if this manager gives way. Who was
+    /// only silent may be heard by the other manager.
     pub(crate) departed: VecDeque<SenderId>,
     /// Renewals of the leaf secrets so far.
     pub(crate) renewals: u16,
@@ -296,6 +298,12 @@ impl Ledger {
             JournalEntry::Joined(joined) => self.joined(*joined),
             JournalEntry::Departed { sender } => {
                 let gone = self.take(sender).ok_or(Flaw::Impossible("somebody departs who is no member"))?;
+                self.trusted.on_departed(&gone);
+                Ok(())
+            }
+            JournalEntry::Silent { sender } => {
+                let gone =
+                    self.remove(sender).ok_or(Flaw::Impossible("somebody is silent who is no member"))?;
                 self.trusted.on_departed(&gone);
                 Ok(())
             }
@@ -410,8 +418,12 @@ impl Ledger {
         Ok(())
     }
 
+    fn remove(&mut self, sender: SenderId) -> Option<JoinedEntry> {
+        self.members.remove(&self.senders.remove(&sender)?)
+    }
+
     fn take(&mut self, sender: SenderId) -> Option<JoinedEntry> {
-        let gone = self.members.remove(&self.senders.remove(&sender)?)?;
+        let gone = self.remove(sender)?;
         self.departed.push_back(sender);
         if self.departed.len() > MAX_DEPARTED {
             self.departed.pop_front();

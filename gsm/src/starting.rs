@@ -371,7 +371,8 @@ impl Gsm {
     /// The highest term that was seen: of this manager, of another start of it, of those that gave way to it.
     pub(crate) fn highest_term(&self) -> Term {
         let seen = self.starting.as_ref().and_then(|starting| starting.seen);
-        self.ledger.term.max(seen.map_or(Term(0), |state| state.term))
+        let seen = seen.map_or(Term(0), |state| state.term);
+        self.ledger.term.max(seen).max(self.merging.handed_over())
     }
 
     /// 64 random bits of which the upper half names no start that a remembered registration came from.

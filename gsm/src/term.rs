@@ -28,7 +28,7 @@ pub(crate) struct Tenure {
     pub(crate) renewing: Option<Renewing>,
     /// Who was out last of those that have held every leaf secret, for the operator.
     pub(crate) out: String,
-    /// A former manager has not come back in time: the next cut renews.
+    /// A former manager has not come back in time, or another manager of the subgroup gives way: the next start renews.
     pub(crate) overdue: bool,
     /// The proof that this node follows another manager in the office.
     pub(crate) claimed: Option<Claimed>,

@@ -136,9 +136,10 @@ impl World {
         }
     }
 
-    /// Ends a connection after what was sent over it before.
+    /// Ends a connection after what was sent over it before. Across a cut the other end notices much later.
     pub(crate) fn close(&mut self, from: End, why: CloseReason) {
-        let at = self.now + self.network.stream_delay();
+        let cut = self.connections.other(from).is_some_and(|to| !self.network.passes(from.node, to.node));
+        let at = self.now + if cut { STREAM_TIMEOUT } else { self.network.stream_delay() };
         if let Some((end, at)) = self.connections.close(from, at) {
             self.push_stream(at, end, Streamed::Closed(why));
         }

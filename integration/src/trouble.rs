@@ -28,6 +28,11 @@ impl World {
         self.on_cutting(Box::new(Cutting { cut, until, period: flapping, standing: None }));
     }
 
+    /// All cuts heal at once, before their time.
+    pub fn heal(&mut self) {
+        self.network.heal_all();
+    }
+
     /// A cut begins or ends.
     pub(crate) fn on_cutting(&mut self, mut cutting: Box<Cutting>) {
         let stands = cutting.standing.is_none() && self.now < cutting.until;

@@ -285,6 +285,11 @@ impl World {
         managing.expect("invariant: a node manages")
     }
 
+    /// A node's manager, while it manages.
+    pub fn gsm_of(&self, node: NodeId) -> Option<&Gsm> {
+        self.nodes[node.0].gsm()
+    }
+
     /// A member's machine; `None` for a manager and for a node that is down.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
         self.nodes[node.0].member()
@@ -370,8 +375,16 @@ impl World {
     pub fn evict(&mut self, node: NodeId) -> Result<(), RequestError> {
         self.note(node, Kind::Churn, Churn::Evict as u64, 0);
         let identity = self.nodes[node.0].identity.clone();
-        let now = self.now;
         let manager = self.manager_of(&identity).expect("invariant: a node manages");
+        self.evict_by(manager, node)
+    }
+
+    /// One of several managers evicts a node.
+    ///
+    /// # Panics
+    /// If the first does not manage now.
+    pub fn evict_by(&mut self, manager: NodeId, node: NodeId) -> Result<(), RequestError> {
+        let (identity, now) = (self.nodes[node.0].identity.clone(), self.now);
         let done = self.with_gsm(manager, |gsm| gsm.evict(now, &identity));
         if done.is_ok() {
             self.nodes[node.0].wanted = false;
@@ -402,7 +415,11 @@ impl World {
         self.rekey_by(self.managing().expect("invariant: a node manages"));
     }
 
-    pub(crate) fn rekey_by(&mut self, manager: NodeId) {
+    /// One of several managers cuts what waits, or a new root.
+    ///
+    /// # Panics
+    /// If it does not manage now.
+    pub fn rekey_by(&mut self, manager: NodeId) {
         self.note(manager, Kind::Churn, Churn::Rekey as u64, 0);
         let now = self.now;
         self.with_gsm(manager, |gsm| gsm.rekey(now));

@@ -31,8 +31,6 @@ struct Rival {
     start: StateId,
     first: Instant,
     heard: Instant,
-    /// Whether it was a reason to give way when it was last heard.
-    wins: bool,
     failures: u32,
     /// Not tried again before.
     rests_until: Instant,
@@ -43,9 +41,14 @@ impl Rival {
         now.saturating_since(self.heard) <= RIVAL_MEMORY
     }
 
+    /// Whether it is to be given way to by a manager that is at `own`; `None` for one that does not serve.
+    fn wins(&self, own: Option<StateId>) -> bool {
+        own.is_none_or(|own| self.start > own)
+    }
+
     /// Whether to give way to it at `now`.
-    fn wins_at(&self, now: Instant) -> bool {
-        self.is_fresh(now) && (self.wins || now.saturating_since(self.first) >= PATIENCE)
+    fn wins_at(&self, now: Instant, own: Option<StateId>) -> bool {
+        self.is_fresh(now) && (self.wins(own) || now.saturating_since(self.first) >= PATIENCE)
     }
 }
 
@@ -69,7 +72,7 @@ impl Rivals {
     }
 
     /// Notes that a manager was heard. Returns whether it is a new one.
-    pub(super) fn hear(&mut self, now: Instant, presence: &Presence, wins: bool) -> bool {
+    pub(super) fn hear(&mut self, now: Instant, presence: &Presence) -> bool {
         self.0.retain(|_, rival| rival.is_fresh(now));
         let key = presence.mandate.key;
         let start = presence.alarm.state.at(Epoch(0));
@@ -83,11 +86,10 @@ impl Rivals {
             start,
             first: now,
             heard: now,
-            wins: false,
             failures: 0,
             rests_until: Instant::ZERO,
         });
-        self.0.insert(key, Rival { registrars: presence.registrars.clone(), heard: now, wins, ..base });
+        self.0.insert(key, Rival { registrars: presence.registrars.clone(), heard: now, ..base });
         if self.0.len() > MAX_RIVALS {
             let lowest = self.0.iter().min_by_key(|(_, rival)| rival.start).map(|(key, _)| *key);
             lowest.map(|key| self.0.remove(&key));
@@ -95,9 +97,10 @@ impl Rivals {
         fresh
     }
 
-    /// The best of those to give way to that may be tried at `now`.
-    pub(super) fn best(&self, now: Instant) -> Option<Successor> {
-        let ready = |rival: &&Rival| rival.wins_at(now) && rival.rests_until <= now;
+    /// The best of those to give way to that may be tried at `now`. Who that is depends on where this manager is by then,
+    /// not when they were heard: it may have begun a later term since.
+    pub(super) fn best(&self, now: Instant, own: Option<StateId>) -> Option<Successor> {
+        let ready = |rival: &&Rival| rival.wins_at(now, own) && rival.rests_until <= now;
         let (key, rival) =
             self.0.iter().filter(|(_, rival)| ready(rival)).max_by_key(|(_, rival)| rival.start)?;
         let place = usize::try_from(rival.failures).unwrap_or(0).checked_rem(rival.registrars.len())?;
@@ -111,9 +114,9 @@ impl Rivals {
     }
 
     /// When the next attempt may be worth making.
-    pub(super) fn next_attempt(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_attempt(&self, now: Instant, own: Option<StateId>) -> Option<Instant> {
         let due = |rival: &Rival| {
-            let from = if rival.wins { rival.heard } else { rival.first + PATIENCE };
+            let from = if rival.wins(own) { rival.heard } else { rival.first + PATIENCE };
             from.max(rival.rests_until).max(now)
         };
         self.0.values().filter(|rival| rival.is_fresh(now)).map(due).min()

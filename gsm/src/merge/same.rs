@@ -14,6 +14,7 @@ use protocol::{
 
 use crate::event::Departure;
 use crate::gsm::Gsm;
+use crate::member_list::Listed;
 
 /// What is handed over besides revocations, to a manager of the same subgroup, and what came back.
 #[derive(Clone, Debug, Default)]
@@ -52,17 +53,13 @@ impl Gsm {
         }
     }
 
-    /// A part of what another manager of this subgroup hands over. Who left there is out here too, unless it was heard here
-    /// lately: the other one may only have held it for silent. Returns whom nobody knows here.
+    /// A part of what another manager of this subgroup hands over. Whose registration ended there is out here too, however
+    /// lately it was heard. Returns whom nobody knows here.
     pub(super) fn take_estate(&mut self, now: Instant, handover: &Handover) -> Vec<SenderId> {
-        let keepalive = self.config.timing.keepalive;
-        let left = handover.departed.iter().filter(|sender| {
-            **sender != self.own
-                && self
-                    .members
-                    .get(**sender)
-                    .is_some_and(|listed| listed.is_live() && now.saturating_since(listed.heard) > keepalive)
-        });
+        let left = handover
+            .departed
+            .iter()
+            .filter(|sender| **sender != self.own && self.members.get(**sender).is_some_and(Listed::is_live));
         let left: Vec<_> = left.copied().collect();
         for sender in left {
             self.depart(sender, Departure::Left);
@@ -75,8 +72,19 @@ impl Gsm {
     }
 
     /// All of it is here: a new term, above the other one's, in which everybody of both sides is who is known here.
+    ///
+    /// It renews the leaf secrets: whom the other one has let stand by, and has put out, is not known here, and knows them.
+    ///
+    /// One that hands everything over again, because a slow store kept it waiting for the answer, is told of the term that
+    /// was begun for it, unless anything was new: with a term of its own each time it would wait for ever.
     pub(super) fn begin_common_term(&mut self, now: Instant, handover: &Handover) -> Office {
-        self.begin_term(now);
+        let theirs = handover.state.at(Epoch(0));
+        let again = self.merging.joined == Some(theirs) && self.ledger.term > theirs.term;
+        if !again || self.keys.has_pending() || self.keys.is_cutting() {
+            self.tenure.overdue = true;
+            self.begin_term(now);
+            self.merging.joined = Some(theirs);
+        }
         let registrars = self.config.presence.as_ref().map(|presence| &presence.registrars);
         let registrar = registrars.and_then(|registrars| registrars.first());
         Office {

@@ -27,6 +27,7 @@ enum Act {
     StartOver,
     Join,
     Depart(usize),
+    Silence(usize),
     Evict(usize),
     Cut { steps: u16 },
     Revoke(u8),
@@ -43,6 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::StartOver),
         8 => Just(Act::Join),
         2 => any::<usize>().prop_map(Act::Depart),
+        1 => any::<usize>().prop_map(Act::Silence),
         2 => any::<usize>().prop_map(Act::Evict),
         4 => (0_u16..2).prop_map(|steps| Act::Cut { steps }),
         1 => any::<u8>().prop_map(Act::Revoke),
@@ -105,6 +107,7 @@ impl Author {
             }),
             Act::Join if serving => Some(JournalEntry::Joined(Box::new(self.joined(unique)))),
             Act::Depart(which) => Some(JournalEntry::Departed { sender: pick(which)? }),
+            Act::Silence(which) => Some(JournalEntry::Silent { sender: pick(which)? }),
             Act::Evict(which) => {
                 Some(JournalEntry::Evicted { sender: pick(which)?, revocation: named(unique) })
             }
@@ -232,6 +235,7 @@ fn records_that_cannot_follow_are_named() {
         vec![started(2), started(2)],
         vec![started(2), joined.clone(), joined.clone()],
         vec![started(2), JournalEntry::Departed { sender: SenderId(9) }],
+        vec![started(2), JournalEntry::Silent { sender: SenderId(9) }],
         vec![started(2), cut(3, 1, 0)],
         vec![started(2), cut(2, 2, 0), cut(2, 2, 0)],
         vec![started(2), cut(2, 1, 1), cut(2, 2, 0)],

@@ -83,6 +83,11 @@ impl Acknowledged {
         self.admitted.get(&node).filter(|(of, _)| *of == start).map(|(_, sender)| *sender)
     }
 
+    /// A node takes an office: whatever becomes of that, it is a member under another registration afterwards.
+    pub(crate) fn takes_office(&mut self, node: NodeId) {
+        self.admitted.remove(&node);
+    }
+
     /// Nobody who could know it has heard that this one was put out.
     pub(crate) fn forgive(&mut self, identity: &str) {
         self.revoked.remove(identity);

@@ -181,6 +181,7 @@ impl Oracle {
                 before.on_abandoned(node);
             }
             self.kept.entry(node).or_default().insert(*subgroup);
+            self.acknowledged.takes_office(node);
             self.starts.insert(*inst, *subgroup);
             self.first.get_or_insert(*subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
@@ -363,11 +364,13 @@ impl Oracle {
         self.report(at, Property::Agreement, verdict);
         let verdict = self.book_of(summary.state).and_then(|book| book.check_departed(summary.state));
         self.report(at, Property::Secrecy, verdict);
-        let subgroup = self.starts.get(&summary.state.inst).copied();
-        let manager = subgroup.and_then(|subgroup| self.manager_of(subgroup));
-        let book = subgroup.and_then(|subgroup| self.books.get(&subgroup));
-        let verdict = match (book, manager) {
-            (Some(book), Some(node)) => self.acknowledged.check_revoked(book.roll(), node, summary.state),
+        let book = self.starts.get(&summary.state.inst).and_then(|subgroup| self.books.get(subgroup));
+        // Of several that manage at once, the one that cut it.
+        let cut = book.and_then(|book| book.roll().cut(summary.state));
+        let verdict = match (book, cut) {
+            (Some(book), Some((node, _))) => {
+                self.acknowledged.check_revoked(book.roll(), node, summary.state)
+            }
             _ => Ok(()),
         };
         self.report(at, Property::Revocation, verdict);

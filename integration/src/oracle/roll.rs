@@ -119,7 +119,7 @@ impl Roll {
                 self.joined.insert(sender, place);
                 self.registered.insert(sender, Registered { reg_no, identity, leaf, leaf_steps, unicast });
             }
-            JournalEntry::Departed { sender } => {
+            JournalEntry::Departed { sender } | JournalEntry::Silent { sender } => {
                 self.departed.insert(sender, place);
                 now.live.remove(&sender);
             }

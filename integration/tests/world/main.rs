@@ -8,6 +8,7 @@ mod evicted_member_is_out;
 mod expiry;
 mod late_joiner;
 mod one_live_registration;
+mod partition;
 mod planted_bugs;
 mod planted_restarts;
 mod repair;
