@@ -94,8 +94,12 @@ pub(crate) struct Lan {
     pub(crate) walled: BTreeSet<usize>,
     /// Of these nodes nothing gets out by a connection, which stands.
     pub(crate) stalled: BTreeSet<usize>,
+    /// Nothing passes between these and the others.
+    pub(crate) apart: BTreeSet<usize>,
     /// Every multicast, for adversaries.
     pub(crate) recorded: Vec<(SocketAddr, Vec<u8>)>,
+    /// Every unicast datagram.
+    pub(crate) unicast: Vec<Vec<u8>>,
     /// Every frame that arrived somewhere: from, to, the connection there.
     pub(crate) framed: Vec<(usize, usize, ConnId, Vec<u8>)>,
     queue: BTreeMap<(Instant, u64), (usize, u64, Arrival)>,
@@ -125,7 +129,9 @@ impl Lan {
             walled: BTreeSet::new(),
             stalled: BTreeSet::new(),
             framed: Vec::new(),
+            apart: BTreeSet::new(),
             recorded: Vec::new(),
+            unicast: Vec::new(),
             queue: BTreeMap::new(),
             count: 0,
             ends: BTreeMap::new(),
@@ -176,10 +182,21 @@ impl Lan {
 
     /// The node's process is killed and started again with what its store holds.
     pub(crate) fn restart(&mut self, index: usize, part: Part) {
+        self.start_again(index, part, false);
+    }
+
+    /// A node that was killed is started again with its first records alone; the store may know that it is behind.
+    pub(crate) fn restore(&mut self, index: usize, records: usize, knows: bool) {
+        self.nodes[index].records.truncate(records);
+        self.nodes[index].up = true;
+        self.start_again(index, Part::Auto, knows);
+    }
+
+    fn start_again(&mut self, index: usize, part: Part, doubtful: bool) {
         let node = &mut self.nodes[index];
         node.starts += 1;
         let records = node.records.iter().map(|(commit, bytes)| (*commit, bytes.as_slice()));
-        let remembered = Remembered::from_loaded(None, records, false).unwrap();
+        let remembered = Remembered::from_loaded(None, records, doubtful).unwrap();
         let last = node.records.last().map_or(Commit(0), |(commit, _)| *commit);
         let eligible = node.manager.then(|| eligible(&node.identity, index));
         let member = member_config(&node.identity, node.manager, &[]);
@@ -341,7 +358,9 @@ impl Lan {
         match transmit {
             Transmit::Multicast { to, bytes, .. } => self.multicast(index, to, bytes),
             Transmit::Unicast { to, bytes } => {
-                if let Some(node) = (0..self.nodes.len()).find(|node| address(*node) == to) {
+                self.unicast.push(bytes.clone());
+                let passes = |node: &usize| self.passes(index, *node);
+                if let Some(node) = (0..self.nodes.len()).find(|node| address(*node) == to).filter(passes) {
                     self.push(node, Arrival::Datagram(Lane::Unicast, address(index), bytes));
                 }
             }
@@ -349,6 +368,7 @@ impl Lan {
             Transmit::Frame { conn, bytes } => {
                 if let Some((node, conn)) = self.ends.get(&(index, conn)).copied()
                     && !self.stalled.contains(&index)
+                    && self.passes(index, node)
                 {
                     self.framed.push((index, node, conn, bytes.clone()));
                     self.push(node, Arrival::Frame(conn, bytes));
@@ -363,12 +383,16 @@ impl Lan {
         }
     }
 
+    fn passes(&self, from: usize, to: usize) -> bool {
+        self.apart.contains(&from) == self.apart.contains(&to)
+    }
+
     fn multicast(&mut self, index: usize, to: SocketAddr, bytes: Vec<u8>) {
         let lane = if to == discovery() { Lane::Discovery } else { Lane::Control };
         for node in 0..self.nodes.len() {
             let listens = lane == Lane::Discovery
                 || self.nodes[node].participant.listens().is_some_and(|place| place.control == to);
-            if listens && !self.deaf.contains(&(index, node)) {
+            if listens && !self.deaf.contains(&(index, node)) && self.passes(index, node) {
                 self.push(node, Arrival::Datagram(lane, address(index), bytes.clone()));
             }
         }
@@ -378,6 +402,7 @@ impl Lan {
     fn open(&mut self, index: usize, conn: ConnId, to: SocketAddr, expect: Role) {
         let callee = (0..self.nodes.len()).find(|node| registrar(*node) == to);
         let callee = callee.filter(|node| self.nodes[*node].up && !self.walled.contains(node));
+        let callee = callee.filter(|node| self.passes(index, *node));
         let callee = callee.filter(|node| expect == Role::Member || self.nodes[*node].manager);
         let Some(callee) = callee else {
             self.push(index, Arrival::Closed(conn, CloseReason::Unreachable("nobody is there".into())));

@@ -14,6 +14,8 @@ mod lan;
 #[cfg(test)]
 mod merging;
 #[cfg(test)]
+mod removed;
+#[cfg(test)]
 mod returning;
 #[cfg(test)]
 mod rogues;
@@ -21,3 +23,5 @@ mod rogues;
 mod roles;
 #[cfg(test)]
 mod succession;
+#[cfg(test)]
+mod thief;
