@@ -267,9 +267,9 @@ mod tests {
             let layout = Layout::of(packets, 100);
             (layout.block_data, usize::from(layout.data_packets).div_ceil(layout.block_data.into()))
         };
-        assert_eq!([1, 2, 10, 11, 21, 55].map(cut), [(1, 1), (2, 1), (10, 1), (6, 2), (7, 3), (10, 6)]);
+        assert_eq!([1, 2, 20, 21, 41, 55].map(cut), [(1, 1), (2, 1), (20, 1), (11, 2), (14, 3), (19, 3)]);
         assert_eq!(Layout::of(1, 400).block_parity, 0);
-        assert_eq!(Layout::of(1, 400).at_once, 2);
+        assert_eq!(Layout::of(1, 400).at_once, 4);
     }
 
     #[test]

@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use protocol::{Block, Domain, Instant, Nak, RegNo, StateId, Timing, UpdateHeader, UpdatePacket, Verified};
+use protocol::limits::MAX_BLOCK_PACKETS;
+use protocol::{
+    ALL_MISSING, Block, Domain, Instant, Nak, RegNo, StateId, Timing, UpdateHeader, UpdatePacket, Verified,
+};
 use rand_core::CryptoRng;
 
 use crate::repair::nak_wait;
@@ -114,12 +117,13 @@ impl Blocks {
         let Some(block) = update.block() else { return alone };
         let data = update.header.data_of(block).len();
         let all = data + usize::from(update.header.block_parity);
-        let lacks = |missing: u32| {
-            let missing = (0..all.min(32)).filter(|position| missing & 1 << position != 0).count();
+        let lacks = |missing: u64| {
+            let missing =
+                (0..all.min(MAX_BLOCK_PACKETS)).filter(|position| missing & 1 << position != 0).count();
             data.saturating_sub(all - missing)
         };
         let (own, other) =
-            (lacks(self.missing(wanted).map_or(u32::MAX, |(_, missing)| missing)), lacks(nak.missing));
+            (lacks(self.missing(wanted).map_or(ALL_MISSING, |(_, missing)| missing)), lacks(nak.missing));
         alone || nak.block == block && own <= other && other <= MOST_BY_PARITY
     }
 
@@ -196,10 +200,10 @@ impl Blocks {
     }
 
     /// Block and missing packets for a NAK. `None` if the member does not know its block.
-    pub(crate) fn missing(&self, state: StateId) -> Option<(u16, u32)> {
+    pub(crate) fn missing(&self, state: StateId) -> Option<(u16, u64)> {
         let update = self.updates.get(&state)?;
         let block = update.block()?;
-        Some((block, update.blocks.get(&block).map_or(u32::MAX, Block::missing)))
+        Some((block, update.blocks.get(&block).map_or(ALL_MISSING, Block::missing)))
     }
 }
 

@@ -105,11 +105,12 @@ pub const MAX_DEPTH: usize = 16;
 /// The most packets of one key update, parity included; their number is 16 bits on the wire.
 pub const MAX_UPDATE_PACKETS: usize = 65_535;
 /// Packets of a block of forward error correction, parity included: a NAK names them by one bit each.
-pub const MAX_BLOCK_PACKETS: usize = 32;
-/// Data packets of a block, at most.
-pub const BLOCK_DATA: u8 = 10;
+pub const MAX_BLOCK_PACKETS: usize = 64;
+/// Data packets of a block, at most. The larger a block, the fewer packets go out for each data packet until all of its members
+/// can decode, for the less one of them is behind the others.
+pub const BLOCK_DATA: u8 = 20;
 /// Parity packets of a block, at most: those sent at once and those kept for repair.
-pub const MAX_BLOCK_PARITY: u8 = 22;
+pub const MAX_BLOCK_PARITY: u8 = 44;
 /// Parity packets of a block that are signed with the others and kept for repair.
 pub const SPARE_PARITY: u8 = 8;
 /// Between the data of a key update and its parity, and between one half of that and the other: longer than most bursts in

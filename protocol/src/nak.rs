@@ -8,7 +8,7 @@
 //! | held | 4 | epoch of the state the asker holds; its prefilter key makes the MAC |
 //! | reg-no | 4 | who asks, so that a manager knows which packet serves it |
 //! | block | 2 | the FEC block that serves the asker, 65,535 when it does not know which |
-//! | missing | 4 | the packets it lacks of that block, by position; all ones when it does not know |
+//! | missing | 8 | the packets it lacks of that block, by position; all ones when it does not know |
 //! | loss | 1 | how many of 100 alarms it loses; 255 when it heard too few to say |
 //! | nonce | 8 | random, so that no two NAKs are byte-equal |
 //! | MAC | 16 | prefilter, under the key of `held`, over everything before |
@@ -25,7 +25,7 @@ use crate::machine::Rejected;
 /// "I do not know which block serves me", in [`Nak::block`].
 pub const ANY_BLOCK: u16 = u16::MAX;
 /// The same, in [`Nak::missing`].
-pub const ALL_MISSING: u32 = u32::MAX;
+pub const ALL_MISSING: u64 = u64::MAX;
 /// "I cannot say yet", in [`Nak::loss`].
 pub const UNKNOWN_LOSS: u8 = u8::MAX;
 const MAC_LEN: usize = 16;
@@ -42,7 +42,7 @@ pub struct Nak {
     /// The FEC block, or [`ANY_BLOCK`].
     pub block: u16,
     /// The packets missing in it, a bit for each position, or [`ALL_MISSING`].
-    pub missing: u32,
+    pub missing: u64,
     /// How many of 100 alarms the asker loses, or [`UNKNOWN_LOSS`]. The manager takes from it how much parity it sends
     /// along with the next key updates; who lies about it causes more of that, up to a bound.
     pub loss: u8,
@@ -55,7 +55,7 @@ impl Nak {
     pub fn encode(&self, domain: &Domain, prefilter: &Secret<32>) -> Vec<u8> {
         let mut writer = Envelope::begin(DatagramKind::Nak, domain);
         writer.state(self.wanted).epoch(self.held).reg_no(self.reg_no);
-        writer.u16(self.block).u32(self.missing).u8(self.loss).u64(self.nonce);
+        writer.u16(self.block).u64(self.missing).u8(self.loss).u64(self.nonce);
         let tag = mac(domain.suite, prefilter, Label::NakMac, &[writer.as_bytes()]);
         writer.bytes(&tag);
         writer.into_bytes()
@@ -70,7 +70,7 @@ impl Nak {
             held: reader.epoch()?,
             reg_no: reader.reg_no()?,
             block: reader.u16()?,
-            missing: reader.u32()?,
+            missing: reader.u64()?,
             loss: reader.u8()?,
             nonce: reader.u64()?,
         };

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crypto::MerkleHash;
-use protocol::limits::REPAIR_BYTES_FACTOR;
-use protocol::{Instant, Nak, RegNo, StateId, Timing, UpdateHeader};
+use protocol::limits::{MAX_BLOCK_PACKETS, REPAIR_BYTES_FACTOR, SPARE_PARITY};
+use protocol::{Instant, Nak, RegNo, StateId, Timing, UpdateHeader, parity_for_message};
 
 /// Members that saw nothing of their block and ask within one wait, after which all data packets go out again: then the
 /// network lost the whole message, and each of them would have to ask for its own packet.
 const BLIND_ASKERS: usize = 3;
 /// A member that lacks more packets than this gets its own packet instead of parity, as long as few ask.
 const MOST_BY_PARITY: usize = 3;
+/// How many of those that ask for the last time may get too little again.
+const FAILED_AGAIN: f64 = 0.1;
 /// Addresses whose answers are counted.
 const MAX_ASKERS: usize = 4_096;
 /// Own packets of one block within one wait, after which parity serves its members better.
@@ -141,10 +143,16 @@ impl Kept {
             return Vec::new();
         }
         let (block, _) = self.header.place(own);
-        let picked = match self.lacks(nak, block) {
+        // Who asks so late asks for the last time, and by unicast after that.
+        let last = now.saturating_since(self.began) >= wait * 2;
+        let more = |lacking| if last { surplus(lacking, loss) } else { expected(lacking, loss) };
+        let mut picked = match self.lacks(nak, block) {
             Lacks::Unknown => self.for_the_blind(now, wait, own),
-            Lacks::Packets(lacking) => self.for_the_lacking(now, wait, (own, block), lacking, loss),
+            Lacks::Packets(lacking) => self.for_the_lacking(now, wait, (own, block), lacking, more),
         };
+        if picked == [own] {
+            picked.resize(1 + more(1), own);
+        }
         let packets: Vec<_> = picked.into_iter().filter_map(|index| self.spend(now, index)).collect();
         if !packets.is_empty() && self.answered.len() < MAX_ASKERS {
             self.answered.insert(from, answered + 1);
@@ -176,7 +184,8 @@ impl Kept {
         }
         let data = self.header.data_of(block).len();
         let all = data + usize::from(self.header.block_parity);
-        let missing = (0..all.min(32)).filter(|position| nak.missing & 1 << position != 0).count();
+        let missing =
+            (0..all.min(MAX_BLOCK_PACKETS)).filter(|position| nak.missing & 1 << position != 0).count();
         let held = all - missing;
         if held == 0 { Lacks::Unknown } else { Lacks::Packets(data.saturating_sub(held).max(1)) }
     }
@@ -197,7 +206,7 @@ impl Kept {
         wait: Duration,
         (own, block): (u16, u16),
         lacking: usize,
-        loss: u16,
+        more: impl Fn(usize) -> usize,
     ) -> Vec<u16> {
         let own_packets =
             self.header.data_of(block).filter(|index| self.sent_again(*index, now, wait)).count();
@@ -211,9 +220,8 @@ impl Kept {
         if fresh == 0 || (wanted > MOST_BY_PARITY && own_packets < FEW_OWN_PACKETS) {
             return vec![own];
         }
-        let more = (wanted * usize::from(loss) + 500) / 1_000;
         let unsent = self.header.parity_of(block).skip(usize::from(parity.sent));
-        let mut picked: Vec<u16> = unsent.take(wanted + more).collect();
+        let mut picked: Vec<u16> = unsent.take(wanted + more(wanted)).collect();
         parity.sent += u16::try_from(picked.len()).unwrap_or(0);
         parity.newest.extend(picked.iter().map(|_| now));
         if wanted > fresh {
@@ -236,6 +244,17 @@ impl Kept {
         self.again.insert(index, now);
         Some(packet)
     }
+}
+
+/// Packets to send beyond those lacked, for what will be lost of them.
+fn expected(lacking: usize, loss: u16) -> usize {
+    (lacking * usize::from(loss) + 500) / 1_000
+}
+
+/// The same, so that few of those that lack so many get too few.
+fn surplus(lacking: usize, loss: u16) -> usize {
+    let lacking = u16::try_from(lacking).unwrap_or(u16::MAX);
+    parity_for_message(lacking, f64::from(loss) / 1_000.0, FAILED_AGAIN, u16::from(SPARE_PARITY)).into()
 }
 
 #[cfg(test)]
@@ -283,7 +302,7 @@ mod tests {
     /// A NAK of a member of the first block that got so many packets of it.
     fn nak(reg_no: u32, got: u32) -> Nak {
         let all = 10 + u32::from(PARITY);
-        let missing = ((1_u32 << all) - 1) & !(((1_u32 << got) - 1) << 10);
+        let missing = ((1_u64 << all) - 1) & !(((1_u64 << got) - 1) << 10);
         Nak { wanted: STATE, held: Epoch(6), reg_no: RegNo(reg_no), block: 0, missing, loss: 0, nonce: 0 }
     }
 
@@ -316,6 +335,15 @@ mod tests {
     fn with_loss_some_parity_more_is_sent_for_what_will_be_lost_of_it() {
         let answered = kept().answer(at(30), WAIT, (from(&nak(3, 8)), &nak(3, 8)), 400);
         assert_eq!(answered.len(), 3);
+    }
+
+    /// After that it asks by unicast, and its answer serves nobody else.
+    #[test]
+    fn who_asks_for_the_last_time_hardly_gets_too_little_again() {
+        let (mut kept, lacking, blind) = (kept(), nak(3, 8), blind(125));
+        let mut answered = |ms, nak| kept.answer(at(ms), WAIT, (from(nak), nak), 400).len();
+        assert_eq!(answered(300, &lacking), 5, "of five packets two arrive nine times in ten");
+        assert_eq!(answered(301, &blind), 3, "of three, one");
     }
 
     #[test]

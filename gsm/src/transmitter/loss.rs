@@ -61,12 +61,16 @@ impl Loss {
 }
 
 /// Parity packets to send at once with a block of `data` packets: enough that few members have to ask, but no more than
-/// 1.2 + 2.5 × loss for each data packet, itself included. Of a single packet these are repeats.
+/// 0.2 + 2.5 × loss for each data packet. Of a single packet these are repeats, as many as it takes: each of a thousand
+/// members has to get this one, so what is not sent unasked is asked for.
 pub(crate) fn proactive(data: u8, loss: u16) -> u8 {
     if data == 1 && loss < REPEAT_FROM {
         return 0;
     }
     let enough = parity_for_packet(data.into(), f64::from(loss) / 1_000.0, LATE, MAX_BLOCK_PARITY.into());
+    if data == 1 {
+        return u8::try_from(enough).unwrap_or(MAX_BLOCK_PARITY);
+    }
     let most = (u32::from(data) * (200 + 5 * u32::from(loss) / 2)).div_ceil(1_000);
     u8::try_from(u32::from(enough).min(most)).unwrap_or(MAX_BLOCK_PARITY)
 }
@@ -122,6 +126,6 @@ mod tests {
         let parity = [0, 25, 100, 200, 300, 400].map(|loss| proactive(10, loss));
         assert_eq!(parity, [0, 1, 3, 6, 9, 12]);
         let repeats = [0, 25, 100, 200, 300, 400].map(|loss| proactive(1, loss));
-        assert_eq!(repeats, [0, 0, 1, 1, 1, 2], "of one packet");
+        assert_eq!(repeats, [0, 0, 1, 2, 3, 4], "of one packet");
     }
 }

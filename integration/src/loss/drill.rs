@@ -12,8 +12,10 @@ use crate::dice::Dice;
 
 /// How long everybody gets to be let in before anything is lost.
 const SET_UP: Duration = Duration::from_secs(60);
-/// Between the newest key update and the next thing that happens. Whoever lacks the key then does not hold it.
+/// Between the newest key update and the next thing that happens.
 const PAUSE: Duration = Duration::from_secs(6);
+/// If somebody lacks the key then, all wait for it; whoever lacks it after this time does not hold it.
+const LAST: Duration = Duration::from_secs(24);
 /// Within this time all come and go that make one batch; well under the rekey interval.
 const ARRIVALS: Duration = Duration::from_secs(3);
 /// Key updates of each kind at the rate of loss before anything is measured: the manager learns the loss from NAKs.
@@ -81,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) waits: Vec<Duration>,
     /// How many got it by unicast.
     pub(super) by_unicast: usize,
+    /// How many had to register again for it.
+    pub(super) again: usize,
     pub(super) data_bytes: usize,
     pub(super) bytes: usize,
     pub(super) unasked: usize,
@@ -167,6 +171,7 @@ impl Run {
         self.stage.run_until(PAUSE, |stage| newest(stage) > before);
         self.expect_members();
         self.stage.run_for(PAUSE);
+        self.stage.run_until(LAST, |stage| stage.watcher.watches.first().is_some_and(Watch::is_whole));
         let round = self.stage.company().timing().nak_round;
         let watch = self.stage.watcher.watches.first().expect("invariant: a key update was cut");
         outcome(kind, watch, round)
@@ -246,6 +251,7 @@ fn outcome(batch: Batch, watch: &Watch, round: Duration) -> Outcome {
         members: watch.expected.len(),
         waits,
         by_unicast: watch.expected.intersection(&watch.resynced).count(),
+        again: watch.expected.intersection(&watch.admitted).count(),
         data_bytes: watch.data_bytes(),
         bytes: watch.bytes,
         unasked: watch.unasked,

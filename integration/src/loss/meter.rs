@@ -35,6 +35,8 @@ pub(super) struct Watch {
     pub(super) held: BTreeMap<usize, Instant>,
     /// Who got it by a resync.
     pub(super) resynced: BTreeSet<usize>,
+    /// Who was admitted since.
+    pub(super) admitted: BTreeSet<usize>,
     /// Data packets that were sent, each counted once.
     data: BTreeMap<u16, usize>,
     /// Bytes of all packets of key updates and all answers to resyncs.
@@ -57,6 +59,7 @@ impl Watch {
             expected: BTreeSet::new(),
             held: BTreeMap::new(),
             resynced: BTreeSet::new(),
+            admitted: BTreeSet::new(),
             data: BTreeMap::new(),
             bytes: 0,
             unasked: 0,
@@ -64,6 +67,11 @@ impl Watch {
             naks: Vec::new(),
             asked: (0, 0),
         }
+    }
+
+    /// Whether everybody holds it who must.
+    pub(super) fn is_whole(&self) -> bool {
+        self.expected.iter().all(|node| self.held.contains_key(node))
     }
 
     /// Bytes of the data packets alone, each sent once.
@@ -150,6 +158,9 @@ impl Watcher for Meter {
         match event {
             ParticipantEvent::Manager(GsmEvent::Departed { why: gsm::Departure::Silent, .. }) => {
                 self.expired += 1;
+            }
+            ParticipantEvent::Member(MemberEvent::Admitted) => {
+                self.watches.iter_mut().for_each(|watch| _ = watch.admitted.insert(node));
             }
             ParticipantEvent::Member(MemberEvent::Installed { state, .. }) => {
                 let reached = self.watches.iter_mut().filter(|watch| watch.state <= *state);

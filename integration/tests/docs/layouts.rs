@@ -190,7 +190,7 @@ fn the_nak_stands_as_its_table_says() {
         ("held", &[0xb2; 4]),
         ("reg-no", &[0xb3; 4]),
         ("block", &[0xff; 2]),
-        ("missing", &[0xff; 4]),
+        ("missing", &[0xff; 8]),
         ("loss", &[0xff]),
         ("nonce", &[0xb4; 8]),
         ("MAC", &bytes[bytes.len() - 16..]),

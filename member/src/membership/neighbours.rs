@@ -12,7 +12,7 @@ const MAX_HEARD: usize = 256;
 
 impl Membership {
     /// Block and packets to ask for, if the member saw enough of the update to know.
-    pub(crate) fn missing_of(&self, wanted: StateId) -> Option<(u16, u32)> {
+    pub(crate) fn missing_of(&self, wanted: StateId) -> Option<(u16, u64)> {
         self.blocks.missing(wanted)
     }
 

@@ -16,6 +16,7 @@ use super::parity;
 use crate::codec::{Malformed, Reader};
 use crate::envelope::Verified;
 use crate::keys::Domain;
+use crate::limits::MAX_BLOCK_PACKETS;
 
 /// Where `first` and `last` stand in a header.
 const RANGE: std::ops::Range<usize> = 56..64;
@@ -67,9 +68,9 @@ impl Block {
     }
 
     /// The packets it lacks, parity included, a bit for each position: what a NAK says.
-    pub fn missing(&self) -> u32 {
+    pub fn missing(&self) -> u64 {
         let all = self.header.data_of(self.number).len() + usize::from(self.header.block_parity);
-        (0..all.min(32)).fold(0, |missing, position| {
+        (0..all.min(MAX_BLOCK_PACKETS)).fold(0, |missing, position| {
             let held = u8::try_from(position).is_ok_and(|position| self.packets.contains_key(&position));
             if held { missing } else { missing | 1 << position }
         })

@@ -281,7 +281,7 @@ pub(crate) fn alarm() -> impl Strategy<Value = Alarm> {
 
 pub(crate) fn nak() -> impl Strategy<Value = Nak> {
     let loss = prop_oneof![0..=100_u8, Just(protocol::UNKNOWN_LOSS)];
-    (state(), number(), number(), any::<u16>(), any::<u32>(), loss, any::<u64>()).prop_map(
+    (state(), number(), number(), any::<u16>(), any::<u64>(), loss, any::<u64>()).prop_map(
         |(wanted, held, reg_no, block, missing, loss, nonce)| Nak {
             wanted,
             held: Epoch(held),

@@ -41,7 +41,7 @@ fn any_packets_of_a_block_as_many_as_its_data_give_each_lost_one_for_every_loss_
         assert_eq!(packets.len(), 15);
         for (number, data) in [(0, 0..4_usize), (1, 4..7)] {
             let all = of_block(&packets, number);
-            for pattern in 1_u32..1 << all.len() {
+            for pattern in 1_u64..1 << all.len() {
                 let arrived = (0..all.len()).filter(|position| pattern & 1 << position != 0);
                 let block = block(arrived.map(|position| all[position]));
                 assert_eq!(block.missing(), !pattern & ((1 << all.len()) - 1));
