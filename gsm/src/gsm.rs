@@ -452,7 +452,7 @@ impl Machine for Gsm {
             // Its own keys are never unknown to it.
             Input::Hint(_) => Err(Rejected::NotForUs),
         };
-        if self.standbys_changed() && !self.is_listening() {
+        if self.standbys_changed() {
             self.settle_standbys(now);
         }
         taken

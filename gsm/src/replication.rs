@@ -309,8 +309,12 @@ impl Gsm {
         }
     }
 
-    /// Lets go what waits for nothing any more. Who is out of step is named so before that.
+    /// Lets go what waits for nothing any more. Who is out of step is named so before that. A manager that only listens
+    /// does neither: a standby that is gone may have taken over without what it was not told.
     pub(crate) fn settle_standbys(&mut self, now: Instant) {
+        if self.is_listening() {
+            return;
+        }
         if std::mem::take(&mut self.replication.changed) && !self.is_leaving() && !self.is_starting() {
             self.send_alarm(now);
         }
@@ -322,8 +326,11 @@ impl Gsm {
         self.replication.changed
     }
 
-    /// What is durable here, and held by every standby in step, may be told.
+    /// What is durable here, and held by every standby in step, may be told, unless this manager only listens.
     pub(crate) fn release(&mut self, now: Instant) {
+        if self.is_listening() {
+            return;
+        }
         let followed = self.replication.followed();
         self.outbox.on_stored(followed.map_or(self.durable, |followed| followed.min(self.durable)));
         self.complete_cut_if_due(now);

@@ -172,6 +172,9 @@ impl Gsm {
 
     /// Somebody asks in the old manager's name, or speaks in it: whoever follows it has not heard.
     pub(crate) fn answer_former(&mut self, now: Instant) -> Result<(), Rejected> {
+        if self.is_listening() {
+            return Err(Rejected::Busy);
+        }
         let Some(claimed) = &mut self.tenure.claimed else { return Err(Rejected::NotForUs) };
         if claimed.until.is_none() {
             return Err(Rejected::NotForUs);
@@ -250,6 +253,8 @@ impl Gsm {
             self.outbox.send(Transmit::Close { conn });
         }
         self.dismiss_standbys();
+        // Whoever follows may not have been told of what waits for its word.
+        self.outbox.forget_held();
         self.keys.take_cut();
         self.starting = None;
         self.record(JournalEntry::SteppedDown);

@@ -112,6 +112,11 @@ impl<E> Outbox<E> {
         }
     }
 
+    /// What waits for a record is dropped, and never told: the machine is not the one any more whose word counts.
+    pub fn forget_held(&mut self) {
+        self.held.clear();
+    }
+
     /// The connection is gone: frames that wait for it are dropped.
     pub fn forget(&mut self, conn: ConnId) {
         self.held.retain(

@@ -116,6 +116,9 @@ fn pauses(table: &mut Table) {
         table.number(&line, ran.proven(name), limit, holds);
     };
     line("states accepted twice", "sigstop_states_accepted_twice", "0", |n| n == 0.0);
+    line("alarms and key updates of an old term after the new one's", "sigstop_late_words", "0", |n| {
+        n == 0.0
+    });
     line("takeovers", "sigstop_takeovers", "2: after 5 and 30 s", |n| n == 2.0);
     let interval = "<= 250: one alarm interval";
     line("the old one steps down, worst: ms", "sigstop_stepped_down_worst_ms", interval, |ms| ms <= 250.0);

@@ -1,6 +1,7 @@
 //! Whoever hears everything on the control address, and notices when one state is named twice for different keys.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use conclave::{Clock, Interface, MulticastSocket};
@@ -68,13 +69,13 @@ impl Eavesdropper {
         let task = tokio::spawn(async move {
             let mut buffer = vec![0; BUFFER];
             loop {
-                let (len, _) = socket.recv(&mut buffer).await.unwrap();
+                let (len, from) = socket.recv(&mut buffer).await.unwrap();
                 let datagram = &buffer[..len];
                 let of_group =
                     Envelope::parse(datagram).ok().filter(|of| of.domain.group.to_string() == group);
                 if let Some(envelope) = of_group {
                     let mut heard = notes.lock().unwrap();
-                    heard.note(&envelope, datagram);
+                    heard.note(&envelope, datagram, from);
                     let term = heard.first.last_key_value().map(|(term, _)| *term);
                     told.send_if_modified(|newest| std::mem::replace(newest, term) != term);
                 }
@@ -107,12 +108,12 @@ impl Eavesdropper {
 }
 
 impl Heard {
-    fn note(&mut self, envelope: &Envelope, datagram: &[u8]) {
+    fn note(&mut self, envelope: &Envelope, datagram: &[u8], from: SocketAddr) {
         self.datagrams += 1;
         let kind = envelope.kind;
         let noted = match kind {
-            DatagramKind::Alarm => self.alarm(datagram),
-            DatagramKind::KeyUpdate => self.key_update(datagram),
+            DatagramKind::Alarm => self.alarm(datagram, from),
+            DatagramKind::KeyUpdate => self.key_update(datagram, from),
             DatagramKind::Takeover => {
                 if let Ok(takeover) = Takeover::claimed(&envelope.domain, datagram) {
                     self.keys.entry(takeover.office.start.term).or_insert(takeover.office.key);
@@ -124,7 +125,7 @@ impl Heard {
         noted.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     }
 
-    fn alarm(&mut self, datagram: &[u8]) -> Result<(), Malformed> {
+    fn alarm(&mut self, datagram: &[u8], from: SocketAddr) -> Result<(), Malformed> {
         let mut reader = Reader::new(datagram);
         reader.take(Envelope::LEN)?;
         let state = reader.state()?;
@@ -134,7 +135,7 @@ impl Heard {
         let (_hard, _activation) = (reader.bool()?, reader.u16()?);
         let root: [u8; 16] = reader.array()?;
         self.first.entry(state.term).or_insert_with(|| (Instant::now(), datagram.to_vec()));
-        let named = self.sight(state, DatagramKind::Alarm);
+        let named = self.sight(state, DatagramKind::Alarm, from);
         named.key_checks.insert(key_check);
         // All zero while there was no key update.
         named.roots.extend((root != [0; 16]).then_some(root));
@@ -142,7 +143,7 @@ impl Heard {
         Ok(())
     }
 
-    fn key_update(&mut self, datagram: &[u8]) -> Result<(), Malformed> {
+    fn key_update(&mut self, datagram: &[u8], from: SocketAddr) -> Result<(), Malformed> {
         let mut reader = Reader::new(datagram);
         reader.take(Envelope::LEN)?;
         let (_scheme, _strategy) = (reader.u8()?, reader.u8()?);
@@ -154,16 +155,16 @@ impl Heard {
         let key_check = reader.array()?;
         let end = datagram.len() - MAC;
         let signature = Reader::new(&datagram[end - SIGNATURE..end]).array()?;
-        let named = self.sight(state, DatagramKind::KeyUpdate);
+        let named = self.sight(state, DatagramKind::KeyUpdate, from);
         named.key_checks.insert(key_check);
         named.signatures.insert(signature);
         self.judge(state);
         Ok(())
     }
 
-    fn sight(&mut self, state: StateId, kind: DatagramKind) -> &mut Named {
+    fn sight(&mut self, state: StateId, kind: DatagramKind, from: SocketAddr) -> &mut Named {
         if self.newest > Some(state.term) {
-            self.faults.insert(format!("{kind:?} of {state:?} after term {:?}", self.newest));
+            self.faults.insert(format!("{kind:?} of {state:?} from {from} after term {:?}", self.newest));
         }
         self.newest = self.newest.max(Some(state.term));
         self.insts.entry(state.term).or_default().insert(state.inst);

@@ -6,8 +6,9 @@ use crypto::{Ed25519Signer, Secret, Signer as _};
 use gsm::{GsmEvent, JournalEntry};
 use keytree::Epoch;
 use protocol::{
-    DatagramKind, Frame, Handover, HandoverTaken, Input, Inst, Office, Rejected, Revocation, SenderId,
-    SignedRevocation, StateId, Suspicion, Takeover, Term, ToManager, ToMember,
+    CloseReason, ConnId, DatagramKind, Follow, Frame, Grant, Handover, HandoverTaken, Input, Inst, Office,
+    Rejected, Revocation, SenderId, SignedRevocation, StateId, StatePart, Suspicion, Takeover, Term,
+    ToManager, ToMember,
 };
 
 use super::follower::Follower;
@@ -123,6 +124,77 @@ fn a30_a_paused_manager_that_comes_back_says_nothing_before_it_has_listened() {
             assert!(manager.sent.is_empty() && stepped_down(&manager));
         }
     }
+}
+
+/// The first of the members follows, as a standby in step.
+fn follows(manager: &mut Manager, standby: &Follower) -> ConnId {
+    let mut node = Node::new("standby");
+    node.peer.roles.manager = true;
+    let conn = manager.connect(&node);
+    let Grant { domain, sender, .. } = standby.offered.grant;
+    let follow = Follow { group: GROUP, subgroup: domain.subgroup, sender };
+    manager.frame(conn, &Frame::Follow(follow)).unwrap();
+    let mut answered = 0;
+    while let Some(frame) = manager.frames(conn).get(answered).cloned() {
+        let upto = match frame {
+            Frame::State(StatePart { upto, .. }) | Frame::Change(upto, _) => upto,
+            other => panic!("{other:?}"),
+        };
+        manager.frame(conn, &Frame::Followed(upto)).unwrap();
+        answered += 1;
+    }
+    let in_step = |event: &GsmEvent| matches!(event, GsmEvent::StandbyInStep { .. });
+    assert!(manager.events.iter().any(in_step), "{:?}", manager.events);
+    conn
+}
+
+/// A manager with a standby in step, to whom a member has said that it leaves; the standby has not confirmed that.
+fn with_a_leave_that_waits() -> (Manager, Vec<Follower>, ConnId) {
+    let (mut manager, members) = with_standby(&["standby", "a", "b"]);
+    let conn = follows(&mut manager, &members[0]);
+    let leave = members[2].offered.seal(ToManager::Leave { nonce: 1 });
+    manager.unicast(address(3), &leave).unwrap();
+    assert_eq!(manager.unicasts(&members[2].offered), [], "it waits for the standby");
+    manager.forget();
+    (manager, members, conn)
+}
+
+#[test]
+fn a30_a_paused_manager_whose_standby_has_gone_says_nothing_either_and_acknowledges_nothing() {
+    for taken_over in [true, false] {
+        let (mut manager, members, conn) = with_a_leave_that_waits();
+        let told = |manager: &Manager| manager.unicasts(&members[2].offered);
+        manager.now += Duration::from_secs(5);
+        let closed = manager.input(Input::Closed { conn, why: CloseReason::ByPeer });
+        closed.unwrap();
+        manager.rekey();
+        manager.advance(Duration::from_millis(499));
+        assert!(manager.all_multicasts().is_empty(), "it only listens");
+        assert_eq!(told(&manager), [], "whoever took over may not know");
+        if taken_over {
+            manager.control(&takeover(&members[0], &suspicions(&members[1..]))).unwrap();
+            manager.advance(Duration::from_secs(10));
+            assert!(manager.all_multicasts().is_empty() && stepped_down(&manager));
+            assert_eq!(told(&manager), []);
+        } else {
+            manager.advance(Duration::from_millis(1));
+            let alarms = manager.multicasts(DatagramKind::Alarm);
+            let in_step = members[0].offered.alarm(&alarms[0]).into_inner().in_step;
+            assert_eq!(in_step, 0, "the first alarm says that nobody is in step");
+            assert_eq!(told(&manager), [ToMember::LeaveTaken { nonce: 1 }]);
+            assert!(!manager.multicasts(DatagramKind::KeyUpdate).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_manager_that_steps_down_acknowledges_nothing_that_its_standby_was_not_told() {
+    let (mut manager, members, conn) = with_a_leave_that_waits();
+    manager.control(&takeover(&members[0], &suspicions(&members[1..]))).unwrap();
+    manager.close(conn);
+    manager.advance(Duration::from_secs(10));
+    assert!(manager.all_multicasts().is_empty() && stepped_down(&manager));
+    assert_eq!(manager.unicasts(&members[2].offered), []);
 }
 
 #[test]
