@@ -78,7 +78,7 @@ impl Receiving {
                     opener.set_ring(Clock.now(), &ring);
                     self.release(&mut opener).await;
                 }
-                Woken::Place => socket = self.join(),
+                Woken::Place => socket = self.join(socket),
                 Woken::Datagram(len, from) => {
                     self.deliver(&mut opener, &buffer[..len], from).await;
                     self.burst(&mut opener, socket.as_ref(), &mut buffer).await;
@@ -119,8 +119,13 @@ impl Receiving {
         }
     }
 
-    fn join(&mut self) -> Option<MulticastSocket> {
+    /// Listens where the subgroup is now. A socket that listens there is kept, with what waits in it.
+    fn join(&mut self, before: Option<MulticastSocket>) -> Option<MulticastSocket> {
         let place = (*self.place.borrow_and_update())?;
+        let kept = before.filter(|socket| socket.group() == place.data);
+        if kept.is_some() {
+            return kept;
+        }
         match MulticastSocket::join(place.data, &self.interface) {
             Ok(socket) => Some(socket),
             Err(error) => {
@@ -178,3 +183,6 @@ fn message(at: Instant, delivery: &Delivery<'_>) -> Message {
         payload: delivery.payload.to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests;

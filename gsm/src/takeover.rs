@@ -79,8 +79,9 @@ impl Gsm {
     /// The manager that follows another one in its subgroup: with its members, which register with nobody, and with the own
     /// node's registration and keys as they are. The configuration names the addresses and times the members were promised.
     ///
-    /// Nothing goes out before the start is durable; then the claim, and a hard key update for everybody that opens with
-    /// leaf secrets alone, so that nothing the old manager has cut meanwhile is of any use.
+    /// Nothing goes out before the start is durable; then the claim, and a key update for everybody that opens with leaf
+    /// secrets alone, so that nothing the old manager has cut meanwhile is of any use. It is soft where nobody is to be
+    /// shut out: whoever hears of the new manager a little later than the others loses no packet by it.
     pub(crate) fn succeed(
         now: Instant,
         config: GsmConfig,
@@ -89,6 +90,7 @@ impl Gsm {
         inheritance: Inheritance,
     ) -> Self {
         let Inheritance { journal, before, held, seat, claim, start } = inheritance;
+        let mut hard = shuts_out(&seat, held.cut);
         let mut gsm = Self::new(now, config, signer, rng, journal);
         gsm.config.subgroup = seat.domain.subgroup;
         gsm.domain = seat.domain;
@@ -110,6 +112,7 @@ impl Gsm {
                 gsm.ledger.term = gsm.ledger.term.max(seat.known.term);
                 // Somebody may have been put out whom the manager before could not renew against any more.
                 let renewed = gsm.renew_if_due();
+                hard |= renewed.is_some();
                 let NewStart { inst, commit, .. } = gsm.record_start(Some(seat.sender));
                 (gsm.inst, gsm.started) = (inst, commit);
                 gsm.announce_renewed(renewed);
@@ -118,6 +121,9 @@ impl Gsm {
         }
         gsm.snapshot_due = true;
         gsm.enter(now);
+        if hard {
+            gsm.keys.harden_next();
+        }
         gsm.keys.let_go(gone);
         let handed = matches!(claim, Claim::Handed { .. });
         gsm.claim(former, seat.known, claim);
@@ -286,6 +292,12 @@ impl Gsm {
         let kind = Envelope::for_group(bytes, self.domain.group).map(|envelope| envelope.kind);
         matches!(kind, Ok(DatagramKind::Takeover | DatagramKind::Alarm | DatagramKind::Presence))
     }
+}
+
+/// Whether somebody may still have to be kept from reading: the newest key update that was heard is one that evicted, which
+/// some may have missed, or is not the newest that was recorded. One that is evicted and not cut is seen in the journal.
+fn shuts_out(seat: &Seat, cut: Option<StateId>) -> bool {
+    cut != Some(seat.known) || seat.hard >= seat.known.epoch
 }
 
 impl JournalEntry {

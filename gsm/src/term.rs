@@ -63,6 +63,7 @@ impl Gsm {
         }
         self.announce_renewed(renewed);
         self.enter(now);
+        self.keys.harden_next();
         self.cut(now);
     }
 
@@ -127,7 +128,6 @@ impl Gsm {
             );
         }
         self.keys.let_go(gone);
-        self.keys.harden_next();
     }
 
     /// The alarm to send now: of the state in force, or of the one before while the first key update of a new term is not

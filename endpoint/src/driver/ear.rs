@@ -19,9 +19,12 @@ impl Ear {
         Self { socket: None, buffer: vec![0; RECEIVE_BUFFER] }
     }
 
-    /// Listens at `group` instead. A failure is said and leaves the node as it was, as a cut cable would: it shows as a
-    /// silent manager.
+    /// Listens at `group` instead. Where it listens there already, it goes on: what waits in the socket is not lost. A
+    /// failure is said and leaves the node as it was, as a cut cable would: it shows as a silent manager.
     pub(super) fn listen(&mut self, group: SocketAddr, interface: &Interface) {
+        if self.socket.as_ref().is_some_and(|socket| socket.group() == group) {
+            return;
+        }
         match MulticastSocket::join(group, interface) {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => tracing::error!(%error, "cannot listen on a multicast address"),

@@ -129,6 +129,19 @@ async fn every_lane_reaches_the_machine_as_what_it_is_and_a_burst_loses_nothing(
     assert!(matches!(host.acceptor(group), Acceptor::Unknown));
 }
 
+#[tokio::test]
+async fn what_waits_to_be_heard_is_not_lost_when_the_machine_names_its_address_again() {
+    let interface = Interface::resolve("lo").unwrap();
+    let sender = UnicastSocket::bind(&interface, 0).unwrap();
+    let group = SocketAddr::from(([239, 192, 77, 97], sender.address().port()));
+    let mut ear = Ear::new();
+    ear.listen(group, &interface);
+    sender.multicast(b"waits", group, 1).await.unwrap();
+    ear.listen(group, &interface);
+    let (len, _) = timeout(DEADLINE, ear.recv()).await.unwrap();
+    assert_eq!(ear.heard(len), b"waits");
+}
+
 /// Records what it is told to, and tells what the store reports: `None` for a failure.
 #[derive(Default)]
 struct Clerk {

@@ -69,6 +69,43 @@ fn an_eviction_that_was_told_survives_the_manager() {
     assert!(!holds_current(&lan, heir, bob));
 }
 
+/// Whether a manager's first key update was hard.
+fn first_is_hard(lan: &Lan, manager: usize) -> Option<bool> {
+    let mut updates = lan.manager_events(manager).filter_map(|event| match event {
+        GsmEvent::Rekeyed(summary) => Some(summary.hard),
+        _ => None,
+    });
+    updates.next()
+}
+
+#[test]
+fn the_first_key_update_of_a_takeover_is_soft_unless_somebody_may_have_to_be_shut_out() {
+    for evicts in [false, true] {
+        let (mut lan, boss, heir, ann, _) = company();
+        if evicts {
+            lan.evict(boss, "bob");
+            // All of these have its key update; somebody else may have missed it.
+            assert!(lan.until(|lan| holds_current(lan, boss, ann) && holds_current(lan, boss, heir)));
+        }
+        lan.kill(boss);
+        assert!(lan.until(|lan| manages(lan, heir)));
+        assert_eq!(first_is_hard(&lan, heir), Some(evicts));
+    }
+}
+
+#[test]
+fn a_takeover_by_a_standby_that_knows_of_a_key_update_nobody_heard_is_hard() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    // The eviction and its key update are on record here and there, and the manager dies with the packets in its hands.
+    lan.deaf.extend([heir, ann, bob].map(|node| (boss, node)));
+    lan.evict(boss, "bob");
+    lan.run(Duration::from_millis(10));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert_eq!(first_is_hard(&lan, heir), Some(true));
+    assert!(lan.until(|lan| holds_current(lan, heir, ann)) && !holds_current(&lan, heir, bob));
+}
+
 /// A company with another standby, both in step.
 fn two_standbys() -> (Lan, usize, usize, usize, [usize; 2]) {
     let (mut lan, boss, heir, ann, bob) = company();

@@ -16,5 +16,6 @@ mod restarts;
 mod slow_store;
 mod store_failure;
 mod support;
+mod takeovers;
 mod trouble;
 mod world_seeds;
