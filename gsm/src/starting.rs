@@ -25,7 +25,6 @@ use crate::promised::Promised;
 use crate::registrar::Registrar;
 use crate::remembered::Remembered;
 use crate::term::{NewStart, Tenure};
-use crate::transmitter::Transmitter;
 
 /// How often the question is asked within [`QUESTION_WAIT`]: a LAN loses packets.
 const QUESTIONS: u32 = 3;
@@ -167,7 +166,7 @@ impl Gsm {
         for timer in [Timer::Alarm, Timer::Rekey, Timer::Expiry, Timer::Refresh, Timer::Cut] {
             self.timers.stop(timer);
         }
-        self.transmitter = Transmitter::new(self.config.control, self.config.ttl, self.config.packet_size);
+        self.transmitter.begin_again();
         self.own_alarms.clear();
         (self.urgent, self.step_leaves, self.announcements) = (false, false, 0);
         let last = self.outbox.last_commit();

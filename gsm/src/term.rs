@@ -15,7 +15,6 @@ use crate::member_list::MemberList;
 use crate::promised::Promised;
 use crate::renewal::Renewing;
 use crate::takeover::Claimed;
-use crate::transmitter::Transmitter;
 
 /// What changes from one term of a manager to the next, and what of the last one is still on its way.
 #[derive(Debug, Default)]
@@ -102,7 +101,7 @@ impl Gsm {
         (self.issued, self.alarms, self.urgent) = (1, 0, false);
         self.timers.stop(Timer::Rekey);
         self.prefilters = [(Epoch(0), Secret::random(&mut *self.rng.0))].into();
-        self.transmitter = Transmitter::new(self.config.control, self.config.ttl, self.config.packet_size);
+        self.transmitter.begin_again();
         self.restore_members(true);
         self.members.heard_all(now);
         let mut gone = BTreeSet::new();

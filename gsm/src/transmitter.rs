@@ -119,6 +119,13 @@ impl Transmitter {
         }
     }
 
+    /// Forgets what was sent, for another start of this manager begins. What its members lose stays known.
+    pub(crate) fn begin_again(&mut self) {
+        self.kept.clear();
+        self.heard.clear();
+        self.later.clear();
+    }
+
     /// Root and packet count of the newest key update, for the alarm.
     pub(crate) fn newest(&self) -> Option<(MerkleHash, u16)> {
         let newest = self.kept.back()?;

@@ -4,7 +4,7 @@
 //! prefilter → body and path → Merkle root → known root, or a signature under a budget. Nothing is marked as seen before
 //! it is verified.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -53,7 +53,9 @@ pub struct Gate {
     start: StateId,
     prefilters: BTreeMap<Epoch, Secret<32>>,
     roots: VecDeque<UpdateRoot>,
-    seen: VecDeque<[u8; 32]>,
+    seen: BTreeSet<[u8; 32]>,
+    /// The same, oldest first.
+    seen_in_order: VecDeque<[u8; 32]>,
     newest_alarm: Option<(StateId, u64)>,
     /// The address the last verified alarm came from has a signature budget of its own, so that a flood from
     /// elsewhere cannot starve it.
@@ -80,7 +82,8 @@ impl Gate {
             start,
             prefilters: BTreeMap::from([(start.epoch, prefilter)]),
             roots: VecDeque::new(),
-            seen: VecDeque::new(),
+            seen: BTreeSet::new(),
+            seen_in_order: VecDeque::new(),
             newest_alarm: None,
             source: None,
             known_source: Budget::new(half, half),
@@ -410,9 +413,13 @@ impl Gate {
     }
 
     fn remember(&mut self, print: [u8; 32]) {
-        self.seen.push_back(print);
-        if self.seen.len() > MAX_SEEN {
-            self.seen.pop_front();
+        if self.seen.insert(print) {
+            self.seen_in_order.push_back(print);
+        }
+        if self.seen_in_order.len() > MAX_SEEN
+            && let Some(oldest) = self.seen_in_order.pop_front()
+        {
+            self.seen.remove(&oldest);
         }
     }
 }

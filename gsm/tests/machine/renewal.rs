@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crypto::Secret;
 use gsm::{GsmEvent, JournalEntry};
-use protocol::{Commit, DatagramKind, Rejected, SenderId, ToManager, Transmit};
+use protocol::{
+    ALL_MISSING, ANY_BLOCK, Commit, DatagramKind, Epoch, Nak, Rejected, SenderId, ToManager, Transmit,
+};
 
 use super::follower::Follower;
 use super::support::{Manager, Node, Offered, address};
@@ -176,4 +178,24 @@ fn alarms_go_on_while_the_store_takes_its_time_with_a_new_term() {
     manager.store();
     members[1].hear_all(&manager);
     assert!(members[1].is_with(&manager));
+}
+
+#[test]
+fn what_the_members_lose_stays_known_in_the_new_term() {
+    let (mut manager, _) = with_standby(&["standby", "a", "b"]);
+    let witness = manager.admit(&Node::new("witness"));
+    manager.rekey();
+    let (held, reg_no) = (witness.grant.state, witness.grant.reg_no);
+    let wanted = held.at(Epoch(held.epoch.0 + 1));
+    let (block, missing) = (ANY_BLOCK, ALL_MISSING);
+    let nak = Nak { wanted, held: held.epoch, reg_no, block, missing, loss: 40, nonce: 1 };
+    manager.control(&nak.encode(&witness.grant.domain, &witness.grant.prefilter)).unwrap();
+    manager.evict("standby");
+    assert!(manager.events.iter().any(|event| matches!(event, GsmEvent::Renewed { number: 1, .. })));
+    manager.advance(Duration::from_millis(20));
+    manager.forget();
+    manager.rekey();
+    manager.advance(Duration::from_millis(20));
+    let copies = manager.multicasts(DatagramKind::KeyUpdate).len();
+    assert_eq!(copies, 4, "what 35 % ask for: nobody has asked since");
 }
