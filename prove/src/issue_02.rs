@@ -21,10 +21,10 @@ const IMAGES: &str = "10000";
 /// an eviction. That one is a single packet, of which a thousand receivers need 3.8, 5.2, 6.7 and 8.7 copies on average.
 const LOSSES: [(&str, f64, f64, f64); 5] = [
     ("0", 500.0, f64::INFINITY, f64::INFINITY),
-    ("10", 500.0, 1.7, 4.5),
-    ("20", 1_000.0, 2.5, 6.2),
-    ("30", 2_000.0, 2.5, 8.1),
-    ("40", 4_000.0, 3.2, 10.4),
+    ("10", 500.0, 1.7, 5.0),
+    ("20", 1_000.0, 2.5, 6.9),
+    ("30", 2_000.0, 2.5, 9.0),
+    ("40", 4_000.0, 3.2, 11.5),
 ];
 /// The kinds of key updates in it: a twentieth and a quarter of the members go and as many come, and one is evicted.
 const UPDATES: [&str; 3] = ["churn", "turnover", "eviction"];

@@ -46,7 +46,7 @@ pub struct Row {
 pub struct Limits {
     /// The time until 99 in 100 members hold the key.
     pub p99: Duration,
-    /// [`Row::bytes`]. For [`Batch::Eviction`] a fifth more than it takes to send one packet until each of a thousand members
+    /// [`Row::bytes`]. For [`Batch::Eviction`] a third more than it takes to send one packet until each of a thousand members
     /// has it, were it known at once who has it: a packet that a tenth of them loses cannot be had for less.
     pub bytes: u64,
     /// NAKs that reach the manager in one round.
@@ -65,10 +65,10 @@ impl Limits {
         let bytes = match batch {
             Batch::Churn | Batch::Turnover => bytes,
             Batch::Eviction => match loss {
-                0..=10 => 4_500,
-                11..=20 => 6_200,
-                21..=30 => 8_100,
-                _ => 10_400,
+                0..=10 => 5_000,
+                11..=20 => 6_900,
+                21..=30 => 9_000,
+                _ => 11_500,
             },
         };
         Self { p99: Duration::from_millis(millis), bytes, naks: 40 }
