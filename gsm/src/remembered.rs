@@ -106,6 +106,11 @@ impl Remembered {
         self.ledger.start.as_ref().map(|start| start.own)
     }
 
+    /// The newest start the journal names, its own or that of the manager it was taken over from; and the newest state cut.
+    pub fn newest(&self) -> (Option<Inst>, Option<StateId>) {
+        (self.ledger.start.as_ref().map(|start| start.inst), self.ledger.cut)
+    }
+
     /// How many registrations there are, the own node's of its last start included.
     pub fn members(&self) -> usize {
         self.ledger.members.len()

@@ -1,5 +1,6 @@
 //! Who must never come back: evictions, revocations of nodes that are no members, and how members learn of them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use protocol::{Instant, Rejected, Revocation, SenderId, StateId, ToMember, encode_revocations};
@@ -66,6 +67,26 @@ impl Gsm {
             self.outbox.tell_after(commit, GsmEvent::Revoked { revocation: *revocation });
         }
         self.hasten_return();
+    }
+
+    /// Records that members are out who are shut out for good: the manager before did not know that, or the record of their
+    /// eviction is missing. Otherwise they would keep their leaves in the journal, and what they know would not be renewed.
+    pub(crate) fn put_out_revoked(&mut self, own: SenderId) {
+        let known = &self.ledger.revocations.list;
+        let identities: BTreeMap<_, _> = known.iter().map(|one| (one.identity, *one)).collect();
+        let certified = known.iter().filter(|one| one.certificate != NO_CERTIFICATE);
+        let certificates: BTreeMap<_, _> = certified.map(|one| (one.certificate, *one)).collect();
+        let office = self.ledger.start.as_ref().map(|start| start.own);
+        let others =
+            self.ledger.members.values().filter(|one| one.sender != own && Some(one.sender) != office);
+        let out = others.filter_map(|one| {
+            let identity = Revocation::identity_hash(&one.identity);
+            let why = identities.get(&identity).or_else(|| certificates.get(&one.certificate))?;
+            Some(JournalEntry::Evicted { sender: one.sender, revocation: *why })
+        });
+        for entry in out.collect::<Vec<_>>() {
+            self.record_always(entry);
+        }
     }
 
     /// Multicasts the newest revocations if an eviction is new: once its record is durable, for what members know of and

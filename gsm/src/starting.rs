@@ -356,6 +356,9 @@ impl Gsm {
         self.domain = Domain { subgroup: self.config.subgroup, ..self.domain };
         // Who has held every leaf secret and was out when the manager stopped gets nothing of the new start.
         let kept = before == self.domain.subgroup && self.ledger.office().is_some();
+        if kept {
+            self.put_out_revoked(self.own);
+        }
         let renewed = if kept { self.renew_if_due() } else { None };
         let NewStart { inst, own, commit } = self.record_start(None);
         (self.inst, self.own, self.started) = (inst, own, commit);

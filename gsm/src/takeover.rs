@@ -101,6 +101,7 @@ impl Gsm {
             Some(start) => {
                 gone.extend(held.departed.back());
                 (gsm.ledger, gsm.inst) = (held, start.inst);
+                gsm.put_out_revoked(seat.sender);
             }
             None => {
                 gone.extend(held.start.as_ref().map(|start| start.own));
@@ -110,6 +111,7 @@ impl Gsm {
                 let identity = manager.map(|manager| manager.identity.clone()).unwrap_or_default();
                 gsm.record_always(JournalEntry::took_over(&held));
                 gsm.ledger.term = gsm.ledger.term.max(seat.known.term);
+                gsm.put_out_revoked(seat.sender);
                 // Somebody may have been put out whom the manager before could not renew against any more.
                 let renewed = gsm.renew_if_due();
                 hard |= renewed.is_some();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use gsm::{GsmEvent, JournalEntry, Mode, Part, ParticipantEvent, Remembered, RequestError};
 use member::MemberEvent;
-use protocol::{Frame, SenderId, Term};
+use protocol::{Commit, Frame, Revocation, SenderId, Term};
 
 use crate::following::{company, frames, holds_current, in_step, pair, sender};
-use crate::lan::{Lan, address};
+use crate::lan::{Certificates, Lan, address};
 
 fn manages(lan: &Lan, index: usize) -> bool {
     lan.nodes[index].participant.mode() == Mode::Manager && lan.gsm(index).is_serving()
@@ -324,4 +324,38 @@ fn nobody_takes_an_office_that_was_not_offered_to_it() {
     assert!(lan.inject_frame(boss, conn, &Frame::OfficeTaken(taken).encode()).is_err());
     assert_eq!(lan.managers(), [boss]);
     assert!(frames(&lan, boss, heir).iter().all(|frame| !matches!(frame, Frame::Warrant(_))));
+}
+
+/// What a node's journal says by now.
+fn journal(lan: &Lan, index: usize) -> impl Iterator<Item = JournalEntry> {
+    lan.nodes[index].records.iter().map(|(_, bytes)| JournalEntry::decode(bytes).unwrap())
+}
+
+/// The manager before had not heard that a standby of it is shut out. It is out of the new manager's journal too, with its leaf,
+/// and what it knew of the others is renewed.
+#[test]
+fn whom_the_successor_alone_has_shut_out_is_out_of_its_journal() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    let second = lan.add("second", Part::Auto, true, &[boss], |_| {});
+    let certificate = Certificates::fingerprint(&Certificates::certificate("second", true));
+    let revocation = Revocation { identity: Revocation::identity_hash("second"), certificate };
+    let last = lan.nodes[heir].records.last().map_or(Commit(0), |(commit, _)| *commit);
+    lan.nodes[heir].records.push((Commit(last.0 + 1), JournalEntry::Revoked { revocation }.encode()));
+    lan.kill(heir);
+    lan.nodes[heir].up = true;
+    lan.restart(heir, Part::Auto);
+    assert!(lan.until(|lan| in_step(lan, boss, "second") && in_step(lan, boss, "heir")));
+    assert!(lan.until(|lan| [ann, bob, heir].iter().all(|node| holds_current(lan, boss, *node))));
+    lan.run(Duration::from_secs(1));
+    let out = sender(&lan, boss, "second");
+    lan.kill(boss);
+    lan.kill(second);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    assert_eq!(lan.listed(heir), ["ann", "bob", "heir"]);
+    assert!(journal(&lan, heir).any(|entry| entry == JournalEntry::Evicted { sender: out, revocation }));
+    assert!(journal(&lan, heir).any(|entry| matches!(entry, JournalEntry::Renewed { .. })));
+    let records = lan.nodes[heir].records.iter().map(|(commit, bytes)| (*commit, bytes.as_slice()));
+    let remembered = Remembered::from_loaded(None, records, false).unwrap().unwrap();
+    assert!(remembered.registrations().all(|sender| sender != out));
 }

@@ -14,7 +14,7 @@ use protocol::{
 };
 
 use super::agreement::Agreement;
-use super::roll::Roll;
+use super::roll::{Roll, Taken};
 use super::secrecy::Secrecy;
 use super::trial::Trials;
 use super::{Property, Setting};
@@ -22,13 +22,6 @@ use crate::node::NodeId;
 
 /// Starts of managers whose key updates are still read.
 const MAX_STARTS: usize = 8;
-
-/// What a node goes on with that takes over.
-pub(super) struct Taken {
-    pub(super) live: BTreeSet<SenderId>,
-    /// The registration of the manager before.
-    pub(super) own: Option<SenderId>,
-}
 
 /// One subgroup.
 pub(super) struct Book {
@@ -84,10 +77,11 @@ impl Book {
             }
             _ => Ok(()),
         };
-        if matches!(entry, JournalEntry::Renewed { .. }) {
-            self.secrecy.on_renewed(&self.roll, node);
-        }
+        let renews = matches!(entry, JournalEntry::Renewed { .. });
         self.roll.on_entry(node, commit, entry);
+        if renews {
+            self.secrecy.on_renewed(&self.roll);
+        }
         verdict
     }
 
@@ -116,7 +110,7 @@ impl Book {
 
     /// A node goes on with what the manager has told it.
     pub(super) fn on_taken_over(&mut self, node: NodeId, commit: Commit, taken: Taken) {
-        self.roll.on_taken_over(node, commit, taken.live, taken.own);
+        self.roll.on_taken_over(node, commit, taken);
     }
 
     pub(super) fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {

@@ -39,9 +39,10 @@ use crate::cast::Delivered;
 use crate::node::NodeId;
 
 use acknowledged::Acknowledged;
-use book::{Book, Taken};
+use book::Book;
 use bounds::Bounds;
 use delivery::Deliveries;
+use roll::Taken;
 pub use roll::{Registered, Roll};
 
 /// What was violated.
@@ -213,7 +214,8 @@ impl Oracle {
             return;
         };
         let Some(book) = self.books.get_mut(&subgroup) else { return };
-        let taken = Taken { live: held.registrations().collect(), own: held.own() };
+        let (of, cut) = held.newest();
+        let taken = Taken { live: held.registrations().collect(), own: held.own(), of, cut };
         book.on_taken_over(node, record.commit, taken);
         self.manages.insert(node, subgroup);
         self.kept.entry(node).or_default().insert(subgroup);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::Secret;
 use gsm::{JoinedEntry, JournalEntry};
-use protocol::{Commit, RegNo, SenderId, StateId};
+use protocol::{Commit, Inst, RegNo, SenderId, StateId};
 
 use crate::node::NodeId;
 
@@ -32,6 +32,10 @@ struct Mark {
     evicted: BTreeSet<SenderId>,
     /// Somebody was evicted since the last cut.
     eviction: bool,
+    /// The newest state it has cut.
+    cut: Option<StateId>,
+    /// The newest renewal that its leaf secrets have in them.
+    renewal: Option<usize>,
 }
 
 /// The journal of one node that manages the subgroup, or did.
@@ -40,6 +44,17 @@ struct Pages {
     now: Mark,
     /// The journal's past, for when its end is lost.
     marks: BTreeMap<Commit, Mark>,
+}
+
+/// What a node goes on with that takes over.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) live: BTreeSet<SenderId>,
+    /// The registration of the manager before.
+    pub(crate) own: Option<SenderId>,
+    /// That one's start, and the newest state it has cut.
+    pub(crate) of: Option<Inst>,
+    pub(crate) cut: Option<StateId>,
 }
 
 /// A record of one node.
@@ -53,6 +68,8 @@ pub struct Roll {
     /// Who started last.
     manager: Option<NodeId>,
     states: BTreeMap<StateId, BTreeSet<SenderId>>,
+    /// After which state each was cut.
+    befores: BTreeMap<StateId, StateId>,
     /// The records of each registration's admission, departure and eviction.
     joined: BTreeMap<SenderId, Place>,
     departed: BTreeMap<SenderId, Place>,
@@ -63,6 +80,10 @@ pub struct Roll {
     after_eviction: BTreeSet<StateId>,
     /// States that put out somebody who was evicted by then.
     hard: BTreeSet<StateId>,
+    /// How many renewals there were, and the newest one that the secrets of each start have in them: two sides of a
+    /// partition renew apart from each other.
+    renewals: usize,
+    renewed: BTreeMap<Inst, usize>,
 }
 
 impl Roll {
@@ -73,25 +94,24 @@ impl Roll {
             journals: BTreeMap::new(),
             manager: None,
             states: BTreeMap::new(),
+            befores: BTreeMap::new(),
             joined: BTreeMap::new(),
             departed: BTreeMap::new(),
             evicted: BTreeMap::new(),
             cuts: BTreeMap::new(),
             after_eviction: BTreeSet::new(),
             hard: BTreeSet::new(),
+            renewals: 0,
+            renewed: BTreeMap::new(),
         }
     }
 
-    /// A node goes on with what another one has told it: these registrations, one of which is the manager's before.
-    pub(crate) fn on_taken_over(
-        &mut self,
-        node: NodeId,
-        commit: Commit,
-        live: BTreeSet<SenderId>,
-        own: Option<SenderId>,
-    ) {
+    /// A node goes on with what another one has told it.
+    pub(crate) fn on_taken_over(&mut self, node: NodeId, commit: Commit, taken: Taken) {
+        let Taken { live, own, of, cut } = taken;
+        let renewal = of.and_then(|of| self.renewed.get(&of).copied());
         let pages = self.journals.entry(node).or_default();
-        pages.now = Mark { own, live, ..Mark::default() };
+        pages.now = Mark { own, live, renewal, cut, ..Mark::default() };
         pages.marks.insert(commit, pages.now.clone());
     }
 
@@ -100,8 +120,9 @@ impl Roll {
         let place = (node, commit);
         let mut now = std::mem::take(&mut self.journals.entry(node).or_default().now);
         match entry {
-            JournalEntry::Started { own, .. } => {
+            JournalEntry::Started { own, inst, .. } => {
                 self.manager = Some(node);
+                now.renewal.map(|renewal| self.renewed.insert(inst, renewal));
                 // The own node's registration ends, unless the start goes on with it.
                 if let Some(before) = now.own.replace(own).filter(|before| *before != own) {
                     now.live.remove(&before);
@@ -111,8 +132,11 @@ impl Roll {
             | JournalEntry::SteppedDown
             | JournalEntry::Probe
             | JournalEntry::Trusted { .. }
-            | JournalEntry::TookOver { .. }
-            | JournalEntry::Renewed { .. } => {}
+            | JournalEntry::TookOver { .. } => {}
+            JournalEntry::Renewed { .. } => {
+                self.renewals += 1;
+                now.renewal = Some(self.renewals);
+            }
             JournalEntry::Joined(joined) => {
                 let JoinedEntry { reg_no, sender, identity, leaf, leaf_steps, unicast, .. } = *joined;
                 now.live.insert(sender);
@@ -137,6 +161,7 @@ impl Roll {
     }
 
     fn on_cut(&mut self, place: Place, state: StateId, now: &mut Mark) {
+        now.cut.replace(state).map(|before| self.befores.insert(state, before));
         let before = self.before(state).map(|(_, members)| members);
         let mut out = before.into_iter().flatten().filter(|sender| !now.live.contains(sender));
         if out.any(|sender| now.evicted.contains(sender)) {
@@ -194,6 +219,16 @@ impl Roll {
         self.manager
     }
 
+    /// The number of the newest renewal there was.
+    pub(crate) const fn renewals(&self) -> usize {
+        self.renewals
+    }
+
+    /// The newest renewal that the leaf secrets of a state's start have in them.
+    pub(crate) fn renewal_of(&self, state: StateId) -> Option<usize> {
+        self.renewed.get(&state.inst).copied()
+    }
+
     /// What is known of a registration.
     pub fn registered(&self, sender: SenderId) -> Option<&Registered> {
         self.registered.get(&sender)
@@ -219,9 +254,11 @@ impl Roll {
         self.states.iter().map(|(state, members)| (*state, members))
     }
 
-    /// The state before another one.
+    /// The state that another one was cut after. Beside it there may be states of another manager, which know nothing of
+    /// each other.
     pub fn before(&self, state: StateId) -> Option<(StateId, &BTreeSet<SenderId>)> {
-        self.states.range(..state).next_back().map(|(state, members)| (*state, members))
+        let before = self.befores.get(&state)?;
+        Some((*before, self.states.get(before)?))
     }
 
     /// Whether somebody was evicted between a state's cut and the one before.

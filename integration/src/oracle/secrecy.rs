@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{NodeKey, OneWay, Secret};
 use keytree::{Degree, NodeId as TreeNode, TreeId, Version};
-use protocol::{Domain, SenderId, StateId, Term, UpdatePacket};
+use protocol::{Domain, SenderId, StateId, UpdatePacket};
 
 use super::knowledge::{Bytes, Knowledge, Place, Rules, Update};
 use super::roll::Roll;
@@ -22,16 +22,12 @@ const MAX_FORCED: usize = 400;
 
 type GroupKeys = BTreeMap<StateId, (NodeId, Secret<32>)>;
 
-/// All there was when the last renewal was recorded, and what follows from it.
+/// All there was when a renewal was recorded, and what follows from it.
 #[derive(Debug)]
 struct Renewal {
     all: Knowledge,
     /// The rules it has been through.
     through: usize,
-    /// The term of the newest state then.
-    newest: Option<Term>,
-    /// By whom.
-    by: NodeId,
 }
 
 /// What every registration has hoarded, and every key update there was.
@@ -46,7 +42,8 @@ pub(crate) struct Secrecy {
     together: Knowledge,
     /// The rules that `together` has been through.
     through: usize,
-    renewal: Option<Renewal>,
+    /// By number.
+    renewals: BTreeMap<usize, Renewal>,
     /// Somebody who is out was told something since.
     told: bool,
     dice: Dice,
@@ -62,7 +59,7 @@ impl Secrecy {
             rules: Rules::new(),
             together: Knowledge::new(),
             through: 0,
-            renewal: None,
+            renewals: BTreeMap::new(),
             told: false,
             dice: Dice::new(seed, "looked at", 0),
         }
@@ -148,23 +145,22 @@ impl Secrecy {
 
     /// Every leaf secret is renewed: whoever has managed or stood by until now, and held everything there was, is to be as
     /// good as any other who is out.
-    pub(crate) fn on_renewed(&mut self, roll: &Roll, by: NodeId) {
+    pub(crate) fn on_renewed(&mut self, roll: &Roll) {
         let mut all = Knowledge::new();
         roll.registrations().for_each(|(sender, _)| self.pool(roll, &mut all, sender));
         all.close(&self.place, &self.rules);
-        let newest = roll.states().next_back().map(|(state, _)| state.term);
-        self.renewal = Some(Renewal { all, through: self.rules.len(), newest, by });
+        self.renewals.insert(roll.renewals(), Renewal { all, through: self.rules.len() });
     }
 
-    /// What was cut before the renewal is told after it sometimes, and whoever manages beside it has not renewed.
+    /// A state whose secrets have been through a renewal is out of reach of all there was before it, on either side of a
+    /// partition. Whoever takes over from a manager that has renewed is held to that as well.
     fn check_renewed(&mut self, roll: &Roll, state: StateId, keys: &GroupKeys) -> Result<(), String> {
-        let Some(mut renewal) = self.renewal.take() else { return Ok(()) };
+        let Some(number) = roll.renewal_of(state) else { return Ok(()) };
+        let Some(mut renewal) = self.renewals.remove(&number) else { return Ok(()) };
         renewal.all.close_over(&self.place, &self.rules, renewal.through);
         renewal.through = self.rules.len();
-        let own = roll.cut(state).is_some_and(|(node, _)| node == renewal.by);
-        let after = own && renewal.newest.is_none_or(|newest| newest < state.term);
-        let verdict = if after { self.judge(&renewal.all, state, keys) } else { Ok(()) };
-        self.renewal = Some(renewal);
+        let verdict = self.judge(&renewal.all, state, keys);
+        self.renewals.insert(number, renewal);
         verdict.map_err(|what| format!("a manager of before the renewal: {what}"))
     }
 

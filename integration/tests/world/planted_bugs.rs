@@ -7,9 +7,9 @@ use data::{KeyRing, Opener};
 use gsm::{JournalEntry, Participant};
 use integration::{Cast, Delivered, NodeId, Player, Property, Receiver, Scenario, World};
 use member::{Member, MemberEvent};
-use protocol::{DataHint, DatagramKind, Envelope, Instant, Record, Transmit};
+use protocol::{DataHint, DatagramKind, Envelope, GroupId, Instant, Record, Transmit};
 
-use crate::support::{ManagerThrough, Meddle, MemberThrough, SECOND, joined, millis, quick, standing};
+use crate::support::{ManagerThrough, Meddle, MemberThrough, SECOND, joined, millis, quick, stand, standing};
 
 /// What the oracle found, in words, each of this kind.
 pub(crate) fn found(world: &World, property: Property) -> Vec<String> {
@@ -355,4 +355,40 @@ fn liveness_a_member_that_stays_behind_is_caught() {
     world.run_for(2 * SECOND);
     world.judge();
     assert_found(&world, Property::Liveness, "while the manager is at");
+}
+
+/// A manager whose journal says that it has renewed every secret, when it took over, and which has not.
+struct RenewsNothing {
+    took_over: bool,
+}
+
+impl Meddle for RenewsNothing {
+    fn record(&mut self, record: Record) -> Vec<Record> {
+        let entry = JournalEntry::decode(&record.bytes).expect("a record of this run");
+        self.took_over |= matches!(entry, JournalEntry::TookOver { .. });
+        if !self.took_over || !matches!(entry, JournalEntry::Started { .. }) {
+            return vec![record];
+        }
+        let secret = Secret::new([7; 32]);
+        let renewed = JournalEntry::Renewed { group: GroupId::from_bytes([7; 16]), number: 1, secret };
+        vec![Record { bytes: renewed.encode(), ..record.clone() }, record]
+    }
+}
+
+struct AllRenewNothing;
+
+impl Cast for AllRenewNothing {
+    fn player(&mut self, _: NodeId, inner: Participant) -> Box<dyn Player> {
+        Box::new(ManagerThrough::new(inner, RenewsNothing { took_over: false }))
+    }
+}
+
+#[test]
+fn secrecy_a_renewal_that_renews_nothing_is_caught_whoever_manages_by_then() {
+    let scenario = Scenario { eligible: 2, discovery: true, ..quick(6) };
+    let mut world = stand(World::with_cast(1, scenario, Box::new(AllRenewNothing)));
+    world.kill(NodeId::MANAGER);
+    world.run_for(6 * SECOND);
+    assert_ne!(world.managing(), None);
+    assert_found(&world, Property::Secrecy, "a manager of before the renewal");
 }
