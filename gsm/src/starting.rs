@@ -307,6 +307,7 @@ impl Gsm {
         if starting.rolled_back() {
             self.start_over(&starting);
         } else {
+            self.tenure.resumed_from = starting.held;
             let (members, term) = (self.members.len(), self.ledger.term);
             self.outbox.tell_after(self.started, GsmEvent::Resumed { members, term });
         }

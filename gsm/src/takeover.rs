@@ -226,8 +226,9 @@ impl Gsm {
         if self.policy.is_revoked(&identity, &certificate) {
             return Err(Rejected::Refused);
         }
-        // A start that is not in office yet has been taken over from in the state its journal ends with.
-        let held = self.starting.as_ref().and_then(Starting::held);
+        // A start may have been taken over from in the state its journal ended with, whether or not it is in office yet.
+        let resumed = self.tenure.resumed_from.filter(|held| held.same_start(office.old));
+        let held = self.starting.as_ref().and_then(Starting::held).or(resumed);
         let known = held.unwrap_or_else(|| self.keys.state());
         let in_step: Vec<SenderId> = self.ledger.trusted.members.iter().copied().collect();
         let succession = Succession {
@@ -235,7 +236,7 @@ impl Gsm {
             manager: own,
             former: self.ledger.trusted.former.back().map(|former| former.key),
             known,
-            counter: self.alarms,
+            counter: if held.is_some() { 0 } else { self.alarms },
             in_step: &in_step,
             members: u32::try_from(self.ledger.members.len()).unwrap_or(u32::MAX),
             hard: Epoch(0),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crypto::Secret;
-use protocol::{Alarm, Commit, Epoch, Inst, Instant, SenderId, Term};
+use protocol::{Alarm, Commit, Epoch, Inst, Instant, SenderId, StateId, Term};
 
 use crate::event::Departure;
 use crate::gsm::{Gsm, Timer};
@@ -33,6 +33,8 @@ pub(crate) struct Tenure {
     pub(crate) claimed: Option<Claimed>,
     /// When anything was handed in last.
     pub(crate) handled: Option<Instant>,
+    /// The state the journal ended with when this start began: who took over while this node was down did so from there.
+    pub(crate) resumed_from: Option<StateId>,
     /// Until when it says nothing, because it was not run for a while.
     pub(crate) listens_until: Option<Instant>,
 }
@@ -53,6 +55,7 @@ impl Gsm {
             return;
         }
         self.tenure.before = self.tenure.newest.take();
+        self.tenure.resumed_from = None;
         self.dismiss_offers();
         let renewed = self.renew_if_due();
         let NewStart { inst, commit, .. } = self.record_start(Some(self.own));

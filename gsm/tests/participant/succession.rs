@@ -359,3 +359,25 @@ fn whom_the_successor_alone_has_shut_out_is_out_of_its_journal() {
     let remembered = Remembered::from_loaded(None, records, false).unwrap().unwrap();
     assert!(remembered.registrations().all(|sender| sender != out));
 }
+
+/// While it started it heard nothing of the takeover, and its new term is no lower than its successor's.
+#[test]
+fn a_manager_that_comes_back_too_late_steps_down_at_the_first_proof_though_it_is_in_office_again() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    lan.run(Duration::from_secs(1));
+    forget_events(&mut lan);
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    let term = lan.gsm(heir).status(lan.now).state.term;
+    lan.deaf.extend([(heir, boss), (boss, heir)]);
+    lan.nodes[boss].up = true;
+    lan.restart(boss, Part::Auto);
+    assert!(lan.until(|lan| manages(lan, boss)));
+    assert_eq!(lan.gsm(boss).status(lan.now).state.term, term);
+    lan.deaf.clear();
+    assert!(lan.until(|lan| lan.managers() == [heir]));
+    assert!(!told(&lan, heir, |event| matches!(event, GsmEvent::TookOver { .. })));
+    assert!(lan.until(|lan| [ann, bob, boss].iter().all(|node| holds_current(lan, heir, *node))));
+    assert!([ann, bob].iter().all(|node| !registered(&lan, *node)));
+}

@@ -124,7 +124,7 @@ impl Membership {
     }
 
     /// The manager renews the leaf secrets and the unicast keys. Returns what followed; `Err` if this member's are of
-    /// later than that, or cannot be renewed by it.
+    /// later than that, or cannot be renewed by it: then it finds no answer, and registers again.
     pub(crate) fn on_renewal(
         &mut self,
         now: Instant,
@@ -145,12 +145,16 @@ impl Membership {
         }
         let renewal = self.gate.renewal(now, from.ip(), datagram)?;
         let mut effect = self.follow(renewal.start, from);
-        let Ok(leaf) = self.path.leaf_at(renewal.leaf_steps) else { return Ok(effect) };
+        let useless = |effect: Effect| match effect.restarted {
+            Some(_) => Ok(effect),
+            None => Err(Rejected::OutOfPlace),
+        };
+        let Ok(leaf) = self.path.leaf_at(renewal.leaf_steps) else { return useless(effect) };
         let domain = self.grant.domain;
         let Some((leaf, unicast)) =
             domain.renew(renewal.number, own, &renewal.key, (&leaf, &self.keys.unicast))
         else {
-            return Ok(effect);
+            return useless(effect);
         };
         self.path = self.path.renewed(leaf, renewal.leaf_steps);
         self.keys.unicast = unicast;
