@@ -13,12 +13,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use protocol::{CloseReason, ConnId, Frame, Peer, Role};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::host::Runtimes;
-use crate::tls::{Frames, TlsConfig, TlsPeer, connect, move_to};
+use crate::tls::{Frames, MAX_FRAME, TlsConfig, TlsPeer, connect, move_to};
 use outgoing::{Outgoing, Waiting, outgoing};
 
 /// Bytes that may wait for one peer. A registration has two small frames a side; who cannot take them is closed, not
@@ -132,7 +133,7 @@ async fn pump(
         let message = tokio::select! {
             frame = outgoing.next() => match frame {
                 // A peer that does not read is found out by the machine's deadline for the exchange.
-                Some(frame) => match frames.send(frame).await {
+                Some(frame) => match send(&mut frames, &frame).await {
                     Ok(()) => continue,
                     Err(_) => last_words(&mut frames, conn, tls).await,
                 },
@@ -148,6 +149,18 @@ async fn pump(
             return;
         }
     }
+}
+
+/// Sends one frame past the sink, whose buffer keeps what went through it: this may be a manager's state.
+async fn send(frames: &mut Frames, frame: &[u8]) -> io::Result<()> {
+    if frame.len() > MAX_FRAME {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the frame is too long"));
+    }
+    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let whole = Zeroizing::new([&length, frame].concat());
+    let stream = frames.get_mut();
+    stream.write_all(&whole).await?;
+    stream.flush().await
 }
 
 fn received(frame: Option<io::Result<BytesMut>>, conn: ConnId, tls: &TlsConfig) -> Told {

@@ -117,7 +117,7 @@ impl Standby {
         close
     }
 
-    /// Where to connect now, if it is time: the node is one of the first successors by the newest alarm. What it followed
+    /// Where to connect now, if it is time: the node is one of the first successors by the newest alarm, and holds a key. What it followed
     /// before and should not any more it leaves, which the first transmit does. `following` is `None` for a node that is
     /// in no subgroup, or cannot manage one.
     pub(crate) fn tend(
@@ -143,7 +143,7 @@ impl Standby {
             self.leader = Some(Leader::of(following));
         }
         let free = matches!(self.link, Link::None) && self.rests.is_none_or(|rests| rests <= now);
-        (close, (free && place < STANDBYS).then_some(following.registrar))
+        (close, (free && following.is_in && place < STANDBYS).then_some(following.registrar))
     }
 
     /// Whether what it holds is of no use any more: of a start that is over, or no longer told of what happens.

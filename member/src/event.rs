@@ -69,6 +69,12 @@ pub enum MemberEvent {
         /// Its start.
         start: StateId,
     },
+    /// The certificate of the manager that the member follows since [`MemberEvent::ManagerChanged`] has come, with this
+    /// name: a takeover is too short for it.
+    ManagerNamed {
+        /// Its identity.
+        identity: String,
+    },
     /// The node goes from its manager to another one, or to what its manager has become, and keeps its keys until it is
     /// admitted there.
     Moving(Move),

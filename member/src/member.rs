@@ -120,6 +120,8 @@ pub struct Member {
     last_multicast: Instant,
     /// Since when somebody says that the subgroup of the silent manager has one.
     said_to_go_on: Option<Instant>,
+    /// The manager took over, and its name is not known yet.
+    nameless: bool,
     leaving: Option<Leaving>,
     /// When the manager sent this node elsewhere.
     sent_away: Instant,
@@ -182,6 +184,7 @@ impl Member {
             last_alarm: Instant::ZERO,
             last_multicast: Instant::ZERO,
             said_to_go_on: None,
+            nameless: false,
             leaving: None,
             sent_away: Instant::ZERO,
             asked: None,

@@ -184,6 +184,12 @@ impl Record {
             }
             MemberEvent::ManagerLost { suspicions, known, .. } => self.on_lost(suspicions.len(), known),
             MemberEvent::ManagerChanged { by, start } => self.on_changed(by, start),
+            MemberEvent::ManagerNamed { identity } => {
+                if let Some(place) = &mut self.place {
+                    place.manager = identity;
+                }
+                return None;
+            }
             MemberEvent::Moving(why) => {
                 self.moving = Some(why);
                 happened!(warn, &self.group, "member.moving", reason = move_word(why))
@@ -228,6 +234,10 @@ impl Record {
 
     fn on_changed(&mut self, by: SenderId, start: StateId) -> Happening {
         self.silent_since = None;
+        // Its name comes with its certificate, a moment later.
+        if let Some(place) = &mut self.place {
+            place.manager = by.to_string();
+        }
         let text =
             "another node manages the group by right: this one follows it, and does not register again";
         happened!(

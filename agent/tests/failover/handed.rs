@@ -88,4 +88,22 @@ async fn a_handover_that_cannot_be_is_said_and_changes_nothing_and_a_lost_standb
     crew.until("the standby to be back", |board| board.settled().is_some()).await;
     assert_eq!(crew.ask(&manager, &["status"]).await.code, 0);
     assert!(crew.board.managers.contains(&manager));
+
+    // The standby is in office, and nobody stands by.
+    let term = crew.board.term();
+    crew.end(&manager, Signal::SIGKILL).await;
+    crew.until("all to follow the standby", |board| board.all_hold_later_than(term)).await;
+    let shown = conclave(&["--socket", crew.daemon(&standby).socket.to_str().unwrap(), "status"], b"").await;
+    assert!(shown.code == 4 && shown.stdout.contains(problem), "{shown:?}");
+    let name = format!("{standby}.example");
+    loop {
+        let status = crew.ask(PLAIN[0], &["status"]).await.json();
+        let named = status["member"]["manager"].clone();
+        if named == name.as_str() {
+            break;
+        }
+        assert_ne!(named, format!("{manager}.example").as_str(), "it is gone");
+        // Its certificate comes with its presence, within two seconds.
+        crew.runs_until(Instant::now() + SOON).await;
+    }
 }

@@ -60,6 +60,15 @@ fn told(lan: &Lan, index: usize, is: impl Fn(&GsmEvent) -> bool) -> bool {
 }
 
 #[test]
+fn a_newcomer_that_may_manage_asks_to_follow_once_its_join_is_cut_and_is_not_refused() {
+    let (mut lan, boss, ..) = company();
+    lan.add("second", Part::Auto, true, &[boss], |_| {});
+    assert!(lan.until(|lan| in_step(lan, boss, "second")));
+    let refused = |event: &GsmEvent| matches!(event, GsmEvent::Refused { .. });
+    assert!(!told(&lan, boss, refused));
+}
+
+#[test]
 fn a_join_a_leave_and_an_eviction_are_at_the_standby_before_anybody_is_told() {
     let (mut lan, boss, heir, ann, _) = company();
     let followed = |lan: &Lan| lan.nodes[heir].participant.followed().unwrap();

@@ -52,6 +52,12 @@ fn a_lost_manager_is_replaced_by_its_standby_and_nobody_registers_again() {
     assert!(rings.clone().count() > 0 && rings.clone().all(|ring| ring.own == own));
     assert_eq!(lan.listed(heir), ["ann", "bob", "heir"]);
     lan.run(Duration::from_secs(20));
+    let named = MemberEvent::ManagerNamed { identity: "heir".into() };
+    let names = |node: usize| {
+        let events = lan.nodes[node].events.iter();
+        events.filter(|event| **event == ParticipantEvent::Member(named.clone())).count()
+    };
+    assert_eq!((names(ann), names(bob)), (1, 1));
     assert_eq!(lan.managers(), [heir]);
     assert!([ann, bob].iter().all(|node| holds_current(&lan, heir, *node) && !registered(&lan, *node)));
 }

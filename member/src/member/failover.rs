@@ -162,6 +162,7 @@ impl Member {
         self.timers.set(Timer::Credential, now + jitter(&mut *self.rng.0, credential_delay));
         self.timers.set(Timer::Former, now + TAKEOVER_REPEATED);
         (self.last_alarm, self.last_multicast) = (now, now);
+        self.nameless = true;
         self.on_sign_of_life(now, &timing);
         [Aim::Again, Aim::Moved].into_iter().for_each(|aim| self.cancel(aim));
         self.outbox.tell(MemberEvent::ManagerChanged { by: office.sender, start: office.start });

@@ -22,12 +22,15 @@ pub struct Following<'a> {
     pub manager: PublicKey,
     /// The newest alarm that was verified.
     pub alarm: &'a Alarm,
+    /// Whether it holds a key of that alarm's start: its join is cut.
+    pub is_in: bool,
 }
 
 impl Member {
     /// Its place under its manager, once it has heard an alarm.
     pub fn following(&self) -> Option<Following<'_>> {
         let membership = self.membership.as_ref()?;
+        let alarm = membership.alarm()?;
         let registration = membership.registration();
         Some(Following {
             domain: registration.domain,
@@ -35,7 +38,8 @@ impl Member {
             unicast: registration.key,
             registrar: membership.registrar(),
             manager: *membership.gate().manager(),
-            alarm: membership.alarm()?,
+            alarm,
+            is_in: membership.held().is_some_and(|held| held.same_start(alarm.state)),
         })
     }
 

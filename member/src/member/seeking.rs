@@ -309,6 +309,10 @@ impl Member {
                 if let Some(membership) = &mut self.membership {
                     membership.on_presence(presence.alarm.state, &presence.registrars);
                 }
+                if std::mem::take(&mut self.nameless) {
+                    let identity = presence.manager.identity.clone();
+                    self.outbox.tell(MemberEvent::ManagerNamed { identity });
+                }
                 if self.aim.is_some() {
                     self.prove_all(presence);
                 }

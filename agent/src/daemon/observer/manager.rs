@@ -163,6 +163,9 @@ impl Record {
     fn on_office(&mut self, event: GsmEvent) -> Option<Happening> {
         Some(match event {
             GsmEvent::TookOffice { members, term, handed } => {
+                // There was a standby, and it is in office now: the group has none until another one is in step.
+                let before = ("the manager before".to_owned(), "not back yet".to_owned(), Clock.now());
+                self.standby_lost.get_or_insert(before);
                 let text = "this node manages the group now, with the members it had: nobody registers again";
                 happened!(
                     warn,
