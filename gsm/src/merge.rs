@@ -284,11 +284,11 @@ impl Gsm {
             self.give_up(now, CloseReason::TimedOut);
             return;
         }
-        if *sent < self.policy.revocations() || !self.merging.estate.is_handed() {
+        let (conn, to, sent) = (*conn, to.clone(), *sent);
+        if !self.is_estate_handed() || sent < self.policy.revocations() {
             self.hand_revocations(now);
             return;
         }
-        let (conn, to) = (*conn, to.clone());
         self.outbox.send(Transmit::Close { conn });
         self.dismiss_standbys();
         self.dismiss_sessions();

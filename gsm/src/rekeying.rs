@@ -31,7 +31,8 @@ impl Gsm {
             return;
         }
         self.timers.stop(Timer::Rekey);
-        if self.keys.current().is_some() && self.is_renewal_due() {
+        // Also before the first key update of a start: somebody may have been evicted while it listened.
+        if self.is_renewal_due() && !self.is_turning() {
             self.begin_term(now);
             return;
         }

@@ -254,6 +254,12 @@ impl World {
         let durable = self.nodes[id.0].store.durable();
         self.oracle.on_told(self.now, id, &event, durable);
         match &event {
+            GsmEvent::TookOver { identity, subgroup } => {
+                if let Some(loser) = self.ids().find(|id| self.nodes[id.0].identity == *identity) {
+                    self.oracle.on_united(id, loser, *subgroup);
+                }
+                self.note(id, Kind::Member, 0, 0);
+            }
             GsmEvent::Resumed { .. } => {
                 self.note(id, Kind::Member, 2, 0);
                 self.check_list(id);

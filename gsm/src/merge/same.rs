@@ -19,7 +19,11 @@ use crate::member_list::Listed;
 /// What is handed over besides revocations, to a manager of the same subgroup, and what came back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Estate {
+    /// Whether the other one manages the same subgroup.
+    same: bool,
     departed: Vec<SenderId>,
+    /// Departures that were in a frame, or will be.
+    named: BTreeSet<SenderId>,
     members: Vec<SenderId>,
     /// Members here whom the winner does not know.
     pub(super) strangers: BTreeSet<SenderId>,
@@ -34,6 +38,13 @@ impl Estate {
         (take(&mut self.departed), take(&mut self.members))
     }
 
+    /// Who has departed since the attempt began is to be named as well.
+    fn add(&mut self, departed: impl Iterator<Item = SenderId>) {
+        if self.same {
+            self.departed.extend(departed.filter(|sender| self.named.insert(*sender)));
+        }
+    }
+
     /// Whether everything was in a frame.
     pub(super) fn is_handed(&self) -> bool {
         self.departed.is_empty() && self.members.is_empty()
@@ -46,11 +57,16 @@ impl Gsm {
         if subgroup != self.domain.subgroup {
             return Estate::default();
         }
-        Estate {
-            departed: self.ledger.departed.iter().copied().collect(),
-            members: self.ledger.senders.keys().copied().filter(|sender| *sender != self.own).collect(),
-            ..Estate::default()
-        }
+        let members = self.ledger.senders.keys().copied().filter(|sender| *sender != self.own).collect();
+        let mut estate = Estate { same: true, members, ..Estate::default() };
+        estate.add(self.ledger.departed.iter().copied());
+        estate
+    }
+
+    /// Whether the other one knows everything: who has left here meanwhile was told that it is out.
+    pub(super) fn is_estate_handed(&mut self) -> bool {
+        self.merging.estate.add(self.ledger.departed.iter().copied());
+        self.merging.estate.is_handed()
     }
 
     /// A part of what another manager of this subgroup hands over. Whose registration ended there is out here too, however

@@ -108,6 +108,30 @@ fn an_eviction_of_a_standby_that_a_crash_cut_short_is_made_up_for_by_the_next_st
 }
 
 #[test]
+fn a_standby_that_is_evicted_while_a_start_listens_has_no_key_of_that_start_either() {
+    let (manager, mut members) = with_standby(&["standby", "a"]);
+    let mut spies = spies(&manager, &members[0].offered);
+    let (now, journal) = manager.crash();
+    let mut manager = Manager::resume(now, journal, false);
+    // Its start is not durable yet when the operator speaks.
+    manager.storing = false;
+    manager.advance(super::support::START);
+    manager.evict("standby");
+    (0..20).for_each(|_| manager.store_some(1));
+    manager.storing = true;
+    manager.advance(Duration::from_secs(1));
+    spies.iter_mut().for_each(|spy| spy.hear_all(&manager));
+    let before = spies.iter().filter_map(|spy| spy.key().map(|(state, _)| state.term)).max();
+    members[1].hear_all(&manager);
+    assert!(members[1].is_with(&manager));
+    let cut = manager.records.iter().filter_map(|entry| match entry {
+        JournalEntry::Cut { state, .. } => Some(state.term),
+        _ => None,
+    });
+    assert!(cut.min() > before, "a key update of this start opens with what the standby has");
+}
+
+#[test]
 fn a_standby_that_registers_again_causes_no_renewal() {
     let (mut manager, _members) = with_standby(&["standby", "a"]);
     let _ = manager.admit(&Node::new("standby"));

@@ -163,6 +163,34 @@ fn a_revoked_member_stays_out_across_a_restart_from_an_older_store() {
 }
 
 #[test]
+fn a_leave_at_any_moment_of_a_merge_reaches_the_one_that_stays_or_is_not_taken() {
+    for wait in (0..300).step_by(4).map(Duration::from_millis) {
+        let (mut lan, boss, heir, ..) = company();
+        let cid = lan.member("cid", &[boss]);
+        let dan = lan.member("dan", &[boss]);
+        assert!(lan.until(|lan| hold(lan, boss, &[cid, dan])));
+        lan.run(Duration::from_secs(2));
+        lan.apart = BTreeSet::from([boss, cid]);
+        assert!(lan.until(|lan| lan.managers() == [boss, heir]));
+        lan.run(Duration::from_secs(3));
+        lan.apart.clear();
+        let heard = |event: &GsmEvent| matches!(event, GsmEvent::OtherManager { .. });
+        assert!(lan.until(|lan| told(lan, boss, heard) || told(lan, heir, heard)));
+        lan.run(wait);
+        let now = lan.now;
+        lan.nodes[cid].participant.leave(now);
+        lan.settle(cid);
+        assert!(lan.until(|lan| lan.managers().len() == 1), "{wait:?}");
+        let left =
+            |event: &GsmEvent| matches!(event, GsmEvent::Departed { identity, .. } if identity == "cid");
+        let taken = told(&lan, boss, left);
+        let manager = lan.managers()[0];
+        lan.run(Duration::from_millis(100));
+        assert!(!taken || !lan.listed(manager).contains(&"cid".into()), "{wait:?}");
+    }
+}
+
+#[test]
 fn a_revoked_member_of_either_side_stays_out_across_a_partition_and_a_merge() {
     let (mut lan, boss, heir, ann, bob) = company();
     let more = ["cid", "dan", "eve", "fay"].map(|identity| lan.member(identity, &[boss]));

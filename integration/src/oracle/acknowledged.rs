@@ -88,6 +88,11 @@ impl Acknowledged {
         self.admitted.remove(&node);
     }
 
+    /// The registration that a node holds to be its own, or held last.
+    pub(crate) fn member(&self, node: NodeId) -> Option<SenderId> {
+        self.admitted.get(&node).map(|(_, sender)| *sender)
+    }
+
     /// Nobody who could know it has heard that this one was put out.
     pub(crate) fn forgive(&mut self, identity: &str) {
         self.revoked.remove(identity);

@@ -78,11 +78,11 @@ impl Book {
             _ => Ok(()),
         };
         let renews = matches!(entry, JournalEntry::Renewed { .. });
-        self.roll.on_entry(node, commit, entry);
+        let entered = self.roll.on_entry(node, commit, entry);
         if renews {
             self.secrecy.on_renewed(&self.roll);
         }
-        verdict
+        verdict.and(entered)
     }
 
     /// The manager is in another subgroup now.
@@ -106,6 +106,11 @@ impl Book {
             Some(extra) => Err(format!("the manager lists {extra}, who is not in by its journal")),
             None => Ok(()),
         }
+    }
+
+    /// A manager is none any more, after another one had everything that it handed over.
+    pub(super) fn on_handed_over(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        self.roll.on_handed_over(from, to)
     }
 
     /// A node goes on with what the manager has told it.

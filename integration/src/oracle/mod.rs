@@ -4,8 +4,9 @@
 //!   state; the manager's counts are those of its journal.
 //! - **Delivery**: a packet reaches an application at most once, only if it was sent, only from and to who was in.
 //! - **Durability**: what a manager told is on its disk when it is told, and its member list is what its journal says,
-//!   after a restart above all; no state is cut twice.
-//! - **Revocation**: who was evicted is in no later state, even if the manager's store is put back to an older one.
+//!   after a restart above all; no state is cut twice. Who takes over holds all that was told while it was in step.
+//! - **Revocation**: who was evicted is in no later state, even if the manager's store is put back to an older one; whose
+//!   registration ended on one side of a partition is out on both after a merge.
 //! - **Registration**: nobody registers again because its manager came back.
 //! - **Bounds**: no node sends, checks or puts out more than it may, whatever comes in.
 //! - **Secrecy**: what ex-members, joiners and coalitions of them can compute from every key they ever held and every
@@ -21,6 +22,7 @@ mod delivery;
 mod knowledge;
 mod roll;
 mod secrecy;
+mod succession;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +46,7 @@ use bounds::Bounds;
 use delivery::Deliveries;
 use roll::Taken;
 pub use roll::{Registered, Roll};
+use succession::Succession;
 
 /// What was violated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -121,6 +124,7 @@ pub struct Oracle {
     starts: BTreeMap<Inst, SubgroupId>,
     deliveries: Deliveries,
     acknowledged: Acknowledged,
+    succession: Succession,
     bounds: Bounds,
     nobody: Roll,
     found: Vec<Violation>,
@@ -138,6 +142,7 @@ impl Oracle {
             starts: BTreeMap::new(),
             deliveries: Deliveries::new(),
             acknowledged: Acknowledged::new(),
+            succession: Succession::new(),
             bounds: Bounds::new(),
             nobody: Roll::new(),
             found: Vec::new(),
@@ -180,6 +185,7 @@ impl Oracle {
             let before = self.manages.insert(node, *subgroup).filter(|before| before != subgroup);
             if let Some(before) = before.and_then(|before| self.books.get_mut(&before)) {
                 before.on_abandoned(node);
+                self.succession.forget(node);
             }
             self.kept.entry(node).or_default().insert(*subgroup);
             self.acknowledged.takes_office(node);
@@ -187,6 +193,9 @@ impl Oracle {
             self.first.get_or_insert(*subgroup);
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
             book.on_started(*term, *inst, signs_with, &self.setting);
+        }
+        if matches!(entry, JournalEntry::SteppedDown) {
+            self.on_stepped_down(at, node);
         }
         if let JournalEntry::Revoked { revocation } = &entry {
             self.acknowledged.learns(node, revocation.identity, record.commit);
@@ -215,14 +224,40 @@ impl Oracle {
         };
         let Some(book) = self.books.get_mut(&subgroup) else { return };
         let (of, cut) = held.newest();
-        let taken = Taken { live: held.registrations().collect(), own: held.own(), of, cut };
+        let (live, term) = (held.registrations().collect(), held.term());
+        let taken = Taken { live, term, own: held.own(), of, cut };
+        let manager = taken.own.and_then(|own| book.roll().managed_by(own, node));
+        let verdict = match (manager, self.acknowledged.member(node)) {
+            (Some(manager), Some(own)) => {
+                self.succession.check_taken(book.roll(), (manager, own), &taken.live)
+            }
+            _ => Ok(()),
+        };
+        self.succession.forget(node);
         book.on_taken_over(node, record.commit, taken);
         self.manages.insert(node, subgroup);
         self.kept.entry(node).or_default().insert(subgroup);
+        self.report(at, Property::Durability, verdict);
+    }
+
+    /// One manager of a subgroup says that it has, durably, everything that another one has handed over.
+    pub fn on_united(&mut self, winner: NodeId, loser: NodeId, subgroup: SubgroupId) {
+        if self.manages.get(&winner) == Some(&subgroup) && self.manages.get(&loser) == Some(&subgroup) {
+            self.succession.on_united(winner, loser);
+        }
+    }
+
+    /// A manager is none any more.
+    fn on_stepped_down(&mut self, at: Instant, node: NodeId) {
+        let Some(winner) = self.succession.on_stepped_down(node) else { return };
+        let book = self.manages.get(&winner).and_then(|subgroup| self.books.get_mut(subgroup));
+        let verdict = book.map_or(Ok(()), |book| book.on_handed_over(node, winner));
+        self.report(at, Property::Revocation, verdict);
     }
 
     /// A manager tells of something. Everything up to `durable` is on its disk.
     pub fn on_told(&mut self, at: Instant, node: NodeId, event: &GsmEvent, durable: Commit) {
+        self.succession.on_told(node, event);
         let subgroup = match event {
             GsmEvent::Rekeyed(summary) => self.starts.get(&summary.state.inst),
             // What waited for a record may be told when the manager is in another subgroup already.
@@ -286,6 +321,7 @@ impl Oracle {
     /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
     /// somebody put an older copy of it back.
     pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
+        self.succession.on_killed(node, held < durable);
         for subgroup in self.kept.get(&node).into_iter().flatten() {
             if let Some(book) = self.books.get_mut(subgroup) {
                 book.on_killed(node, durable, held);

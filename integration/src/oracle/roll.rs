@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::Secret;
 use gsm::{JoinedEntry, JournalEntry};
-use protocol::{Commit, Inst, RegNo, SenderId, StateId};
+use protocol::{Commit, Inst, RegNo, SenderId, StateId, Term};
 
 use crate::node::NodeId;
 
@@ -36,6 +36,12 @@ struct Mark {
     cut: Option<StateId>,
     /// The newest renewal that its leaf secrets have in them.
     renewal: Option<usize>,
+    /// The newest term.
+    term: Option<Term>,
+    /// Who was told everything since the last renewal: those who stood by.
+    trusted: BTreeSet<String>,
+    /// Whose registration another manager handed over as ended.
+    handed: BTreeSet<SenderId>,
 }
 
 /// The journal of one node that manages the subgroup, or did.
@@ -50,6 +56,8 @@ struct Pages {
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) live: BTreeSet<SenderId>,
+    /// The highest term in it.
+    pub(crate) term: Term,
     /// The registration of the manager before.
     pub(crate) own: Option<SenderId>,
     /// That one's start, and the newest state it has cut.
@@ -73,6 +81,8 @@ pub struct Roll {
     /// The records of each registration's admission, departure and eviction.
     joined: BTreeMap<SenderId, Place>,
     departed: BTreeMap<SenderId, Place>,
+    /// Who departed for its silence alone: another manager may hear it.
+    silent: BTreeSet<SenderId>,
     evicted: BTreeMap<SenderId, Place>,
     /// The record of each state's cut.
     cuts: BTreeMap<StateId, Place>,
@@ -86,6 +96,16 @@ pub struct Roll {
     renewed: BTreeMap<Inst, usize>,
 }
 
+impl Mark {
+    /// Nobody is in whose registration ended on the other side before a merge.
+    fn check_handed(&self, node: NodeId) -> Result<(), String> {
+        match self.live.intersection(&self.handed).next() {
+            Some(sender) => Err(format!("{sender} was out on the other side, and is in at {node:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Roll {
     /// Nobody has joined.
     pub const fn new() -> Self {
@@ -97,6 +117,7 @@ impl Roll {
             befores: BTreeMap::new(),
             joined: BTreeMap::new(),
             departed: BTreeMap::new(),
+            silent: BTreeSet::new(),
             evicted: BTreeMap::new(),
             cuts: BTreeMap::new(),
             after_eviction: BTreeSet::new(),
@@ -108,19 +129,61 @@ impl Roll {
 
     /// A node goes on with what another one has told it.
     pub(crate) fn on_taken_over(&mut self, node: NodeId, commit: Commit, taken: Taken) {
-        let Taken { live, own, of, cut } = taken;
+        let Taken { mut live, term, own, of, cut } = taken;
+        // Whom it has evicted itself stays out, whatever the other one knew.
+        live.retain(|sender| self.evicted.get(sender).is_none_or(|(by, _)| *by != node));
+        let before = own.and_then(|own| self.journals.get(&self.managed_by(own, node)?));
+        let mut trusted = before.map(|before| before.now.trusted.clone()).unwrap_or_default();
+        // The manager before has a while to come back.
+        if let Some(own) = own.and_then(|own| self.registered(own)) {
+            trusted.remove(&own.identity);
+        }
         let renewal = of.and_then(|of| self.renewed.get(&of).copied());
         let pages = self.journals.entry(node).or_default();
-        pages.now = Mark { own, live, renewal, cut, ..Mark::default() };
+        let term = Some(term);
+        pages.now = Mark { own, live, renewal, cut, term, trusted, ..Mark::default() };
         pages.marks.insert(commit, pages.now.clone());
     }
 
+    /// The node that manages, or did, under this registration of its own, before `after` took over from it.
+    pub(crate) fn managed_by(&self, own: SenderId, after: NodeId) -> Option<NodeId> {
+        let mut others = self.journals.iter().filter(|(node, _)| **node != after);
+        others.find(|(_, pages)| pages.now.own == Some(own)).map(|(node, _)| *node)
+    }
+
+    /// Another manager has handed over everything to this one, and is none any more: whose registration ended there is in
+    /// no more here.
+    pub(crate) fn on_handed_over(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let by = |(_, (of, _)): &(&SenderId, &Place)| *of == from;
+        let departed = self.departed.iter().filter(by).map(|(sender, _)| *sender);
+        let departed = departed.filter(|sender| !self.silent.contains(sender));
+        let evicted = self.evicted.iter().filter(by).map(|(sender, _)| *sender);
+        let gone: BTreeSet<_> = departed.chain(evicted).collect();
+        let Some(pages) = self.journals.get_mut(&to) else { return Ok(()) };
+        let own = pages.now.own;
+        pages.now.handed.extend(gone.into_iter().filter(|sender| Some(*sender) != own));
+        if let Some((_, mark)) = pages.marks.iter_mut().next_back() {
+            mark.handed.clone_from(&pages.now.handed);
+        }
+        pages.now.check_handed(to)
+    }
+
     /// The next entry of a node's journal.
-    pub(crate) fn on_entry(&mut self, node: NodeId, commit: Commit, entry: JournalEntry) {
+    pub(crate) fn on_entry(
+        &mut self,
+        node: NodeId,
+        commit: Commit,
+        entry: JournalEntry,
+    ) -> Result<(), String> {
         let place = (node, commit);
+        let mut verdict = Ok(());
         let mut now = std::mem::take(&mut self.journals.entry(node).or_default().now);
         match entry {
-            JournalEntry::Started { own, inst, .. } => {
+            JournalEntry::Started { own, inst, term, .. } => {
+                if now.term.is_some_and(|before| term <= before) {
+                    verdict = Err(format!("{node:?} starts in term {}, which was there before", term.0));
+                }
+                now.term = Some(term);
                 self.manager = Some(node);
                 now.renewal.map(|renewal| self.renewed.insert(inst, renewal));
                 // The own node's registration ends, unless the start goes on with it.
@@ -128,12 +191,17 @@ impl Roll {
                     now.live.remove(&before);
                 }
             }
-            JournalEntry::Revoked { .. }
-            | JournalEntry::SteppedDown
-            | JournalEntry::Probe
-            | JournalEntry::Trusted { .. }
-            | JournalEntry::TookOver { .. } => {}
+            JournalEntry::Revoked { .. } | JournalEntry::Probe | JournalEntry::TookOver { .. } => {}
+            JournalEntry::SteppedDown => {
+                now.trusted.clear();
+                now.handed.clear();
+            }
+            JournalEntry::Trusted { sender } => {
+                now.trusted.extend(self.registered(sender).map(|registered| registered.identity.clone()));
+            }
             JournalEntry::Renewed { .. } => {
+                let live = self.identities(&now.live);
+                now.trusted.retain(|identity| live.contains(identity.as_str()));
                 self.renewals += 1;
                 now.renewal = Some(self.renewals);
             }
@@ -143,8 +211,14 @@ impl Roll {
                 self.joined.insert(sender, place);
                 self.registered.insert(sender, Registered { reg_no, identity, leaf, leaf_steps, unicast });
             }
-            JournalEntry::Departed { sender } | JournalEntry::Silent { sender } => {
+            JournalEntry::Departed { sender } => {
                 self.departed.insert(sender, place);
+                self.silent.remove(&sender);
+                now.live.remove(&sender);
+            }
+            JournalEntry::Silent { sender } => {
+                self.departed.insert(sender, place);
+                self.silent.insert(sender);
                 now.live.remove(&sender);
             }
             JournalEntry::Evicted { sender, .. } => {
@@ -153,11 +227,30 @@ impl Roll {
                 now.evicted.insert(sender);
                 now.eviction = true;
             }
-            JournalEntry::Cut { state, .. } => self.on_cut(place, state, &mut now),
+            JournalEntry::Cut { state, .. } => {
+                verdict = now.check_handed(node).and_then(|()| self.check_renewed(&now, state));
+                self.on_cut(place, state, &mut now);
+            }
         }
         let pages = self.journals.entry(node).or_default();
         pages.marks.insert(commit, now.clone());
         pages.now = now;
+        verdict
+    }
+
+    fn identities(&self, senders: &BTreeSet<SenderId>) -> BTreeSet<&str> {
+        senders.iter().filter_map(|sender| Some(self.registered(*sender)?.identity.as_str())).collect()
+    }
+
+    /// Who was told everything and is out knows no secret that a key update is made with.
+    fn check_renewed(&self, now: &Mark, state: StateId) -> Result<(), String> {
+        let live = self.identities(&now.live);
+        match now.trusted.iter().find(|identity| !live.contains(identity.as_str())) {
+            Some(identity) => {
+                Err(format!("{identity} stood by and is out, and {state} is cut without a renewal"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn on_cut(&mut self, place: Place, state: StateId, now: &mut Mark) {

@@ -11,6 +11,7 @@ mod one_live_registration;
 mod partition;
 mod planted_bugs;
 mod planted_restarts;
+mod planted_successors;
 mod repair;
 mod restarts;
 mod slow_store;

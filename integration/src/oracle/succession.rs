@@ -1,0 +1,108 @@
+//! What a manager's successor must hold, and what two managers that become one must agree on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gsm::GsmEvent;
+use protocol::SenderId;
+
+use super::roll::Roll;
+use crate::node::NodeId;
+
+/// What managers have told, how much of it each standby must hold, and who gives way to whom.
+#[derive(Debug, Default)]
+pub(crate) struct Succession {
+    /// Of each manager, in order: who was told to be in, or out.
+    told: BTreeMap<NodeId, Vec<(SenderId, bool)>>,
+    /// How much of that each standby must hold; `None` for all of it, while it is in step.
+    held: BTreeMap<(NodeId, SenderId), Option<usize>>,
+    /// From whom everything is handed over, and to whom.
+    giving: BTreeMap<NodeId, NodeId>,
+}
+
+impl Succession {
+    pub(crate) const fn new() -> Self {
+        Self { told: BTreeMap::new(), held: BTreeMap::new(), giving: BTreeMap::new() }
+    }
+
+    /// A manager tells of something.
+    pub(crate) fn on_told(&mut self, node: NodeId, event: &GsmEvent) {
+        match event {
+            GsmEvent::Admitted { sender, .. } => self.told.entry(node).or_default().push((*sender, true)),
+            GsmEvent::Departed { sender, .. } => self.told.entry(node).or_default().push((*sender, false)),
+            GsmEvent::StandbyInStep { sender, .. } => {
+                self.held.insert((node, *sender), None);
+            }
+            GsmEvent::StandbyLost { sender, .. } => self.freeze(node, |standby| standby == *sender),
+            // Without a store nothing waits for anybody.
+            GsmEvent::ReadOnly => self.freeze(node, |_| true),
+            GsmEvent::NotMerged { .. } => {
+                self.giving.remove(&node);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is told from here on, these standbys of a manager need not hold.
+    fn freeze(&mut self, node: NodeId, which: impl Fn(SenderId) -> bool) {
+        let count = self.told.get(&node).map_or(0, Vec::len);
+        for ((_, standby), held) in self.held.iter_mut().filter(|((of, _), _)| *of == node) {
+            if which(*standby) {
+                held.get_or_insert(count);
+            }
+        }
+    }
+
+    /// A node begins anew, or is a manager no more: what it told before is not for its own standbys to keep.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.told.remove(&node);
+        self.held.retain(|(of, _), _| *of != node);
+    }
+
+    /// A node was killed, and its store has forgotten something or not.
+    pub(crate) fn on_killed(&mut self, node: NodeId, forgotten: bool) {
+        self.freeze(node, |_| true);
+        self.giving.remove(&node);
+        if forgotten {
+            self.forget(node);
+        }
+    }
+
+    /// One manager has everything that another one of its subgroup has handed over.
+    pub(crate) fn on_united(&mut self, winner: NodeId, loser: NodeId) {
+        self.giving.insert(loser, winner);
+    }
+
+    /// A manager is none any more; the one to which it has handed everything over.
+    pub(crate) fn on_stepped_down(&mut self, node: NodeId) -> Option<NodeId> {
+        self.forget(node);
+        self.giving.remove(&node)
+    }
+
+    /// A standby goes on in the place of a manager: it holds all that was told while it was in step.
+    pub(crate) fn check_taken(
+        &self,
+        roll: &Roll,
+        (of, standby): (NodeId, SenderId),
+        live: &BTreeSet<SenderId>,
+    ) -> Result<(), String> {
+        let Some(told) = self.told.get(&of) else { return Ok(()) };
+        let count = match self.held.get(&(of, standby)) {
+            Some(held) => held.unwrap_or(told.len()),
+            None => return Err(format!("{standby} takes over from {of:?} and was never in step")),
+        };
+        let last: BTreeMap<SenderId, bool> = told.iter().take(count).copied().collect();
+        for (sender, is_in) in last {
+            // What is not told yet may be there already.
+            let gone = roll.departed(sender).is_some() || roll.evicted(sender).is_some();
+            if is_in && !live.contains(&sender) && !gone {
+                return Err(format!(
+                    "{sender} was told to be in, and {standby}, who takes over, has lost it"
+                ));
+            }
+            if !is_in && live.contains(&sender) {
+                return Err(format!("{sender} was told to be out, and {standby}, who takes over, has it in"));
+            }
+        }
+        Ok(())
+    }
+}

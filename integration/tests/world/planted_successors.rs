@@ -1,0 +1,251 @@
+//! The oracle sees what it is for, where one manager follows another: a bug of each kind, planted around honest machines.
+
+use gsm::{GsmEvent, JournalEntry, Participant, ParticipantEvent, StandbyGone};
+use integration::{Cast, Cut, NodeId, Player, Property, Scenario, World};
+use protocol::{Commit, Frame, Input, Instant, Machine, Peer, Record, Rejected, Term, Transmit};
+
+use crate::planted_bugs::found;
+use crate::support::{ManagerThrough, Meddle, SECOND, plays_as_its_inner, quick, stand};
+
+const BOSS: NodeId = NodeId(0);
+
+/// Reads frames as whoever they are for.
+fn anybody() -> Peer {
+    Peer {
+        identity: String::new(),
+        roles: crypto::Roles { member: true, manager: true, maa: false },
+        certificate: [0; 32],
+        valid_for: SECOND,
+        address: ([10, 0, 0, 1], 1).into(),
+        channel: crypto::Secret::new([0; 32]),
+    }
+}
+
+fn frame(bytes: &[u8]) -> Option<Frame> {
+    Frame::decode(bytes, &anybody()).ok().map(protocol::Verified::into_inner)
+}
+
+/// Everybody has the same hands.
+struct All<M>(fn() -> M);
+
+impl<M: Meddle + 'static> Cast for All<M> {
+    fn player(&mut self, _node: NodeId, inner: Participant) -> Box<dyn Player> {
+        Box::new(ManagerThrough::new(inner, (self.0)()))
+    }
+}
+
+/// A manager, a standby in step and ten members.
+fn company(cast: impl Cast + 'static) -> World {
+    let scenario = Scenario { eligible: 2, discovery: true, reserve: 0, ..quick(11) };
+    let world = stand(World::with_cast(1, scenario, Box::new(cast)));
+    let standbys = world.gsm().status(world.now()).standbys;
+    assert!(standbys.iter().any(|standby| standby.in_step.is_some()));
+    world
+}
+
+fn is_found(world: &World, property: Property, what: &str) {
+    let found = found(world, property);
+    assert!(found.iter().any(|found| found.contains(what)), "{:?}", world.violations());
+}
+
+/// Whoever gives way to another manager does not say who has left.
+struct SaysNothingOfDepartures;
+
+impl Meddle for SaysNothingOfDepartures {
+    fn transmit(&mut self, transmit: Transmit) -> Vec<Transmit> {
+        let Transmit::Frame { conn, bytes } = &transmit else { return vec![transmit] };
+        let Some(Frame::Handover(mut handover)) = frame(bytes) else { return vec![transmit] };
+        handover.departed.clear();
+        vec![Transmit::Frame { conn: *conn, bytes: Frame::Handover(handover).encode() }]
+    }
+}
+
+#[test]
+fn revocation_a_merge_that_forgets_departures_is_caught() {
+    let mut world = company(All(|| SaysNothingOfDepartures));
+    let side = world.ids().map(|id| id == BOSS || id.0 > 6).collect();
+    world.cut(Cut { side, one_way: false }, 60 * SECOND, None);
+    assert!(world.run_until(6 * SECOND, |world| world.managers().len() == 2));
+    world.leave(NodeId(7));
+    world.run_for(6 * SECOND);
+    assert_eq!(world.violations(), []);
+    world.heal();
+    assert!(world.run_until(10 * SECOND, |world| world.managers().len() == 1));
+    is_found(&world, Property::Revocation, "was out on the other side");
+}
+
+/// Renews nothing.
+struct KeepsSecrets;
+
+impl Meddle for KeepsSecrets {
+    fn record(&mut self, record: Record) -> Vec<Record> {
+        match JournalEntry::decode(&record.bytes) {
+            Ok(JournalEntry::Renewed { .. }) => {
+                vec![Record { bytes: JournalEntry::Probe.encode(), ..record }]
+            }
+            _ => vec![record],
+        }
+    }
+}
+
+#[test]
+fn agreement_a_standby_that_is_put_out_without_a_renewal_is_caught() {
+    let mut world = company(All(|| KeepsSecrets));
+    world.evict(NodeId(1)).expect("a member");
+    world.run_for(SECOND);
+    is_found(&world, Property::Agreement, "stood by and is out");
+}
+
+/// Whoever takes over goes on in the term that was there.
+struct ReusesTheTerm;
+
+impl Meddle for ReusesTheTerm {
+    fn record(&mut self, mut record: Record) -> Vec<Record> {
+        if let Ok(JournalEntry::Started { subgroup, term: Term(2), inst, own, promised }) =
+            JournalEntry::decode(&record.bytes)
+        {
+            record.bytes = JournalEntry::Started { subgroup, term: Term(1), inst, own, promised }.encode();
+        }
+        vec![record]
+    }
+}
+
+#[test]
+fn agreement_a_takeover_in_a_term_that_was_there_is_caught() {
+    let mut world = company(All(|| ReusesTheTerm));
+    world.kill(BOSS);
+    world.run_for(6 * SECOND);
+    is_found(&world, Property::Agreement, "which was there before");
+}
+
+/// A standby that acknowledges a departure and does not keep it.
+struct Forgetful {
+    inner: Participant,
+}
+
+impl Machine for Forgetful {
+    type Event = ParticipantEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        if let Input::Frame { conn, bytes } = &input
+            && let Some(Frame::Change(commit, entry)) = frame(bytes)
+            && let Ok(JournalEntry::Departed { .. } | JournalEntry::Evicted { .. }) =
+                JournalEntry::decode(&entry)
+        {
+            let bytes = Frame::Change(commit, JournalEntry::Probe.encode()).encode();
+            return self.inner.handle_input(now, Input::Frame { conn: *conn, bytes: &bytes });
+        }
+        self.inner.handle_input(now, input)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.inner.handle_timeout(now);
+    }
+
+    fn poll_record(&mut self) -> Option<Record> {
+        self.inner.poll_record()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.inner.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
+        self.inner.poll_event()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.inner.poll_timeout()
+    }
+}
+
+plays_as_its_inner!([] Forgetful);
+
+struct ForgetfulStandby;
+
+impl Cast for ForgetfulStandby {
+    fn player(&mut self, node: NodeId, inner: Participant) -> Box<dyn Player> {
+        if node == BOSS { Box::new(inner) } else { Box::new(Forgetful { inner }) }
+    }
+}
+
+#[test]
+fn durability_a_successor_that_has_lost_what_it_acknowledged_is_caught() {
+    let mut world = company(ForgetfulStandby);
+    world.leave(NodeId(5));
+    world.run_for(SECOND);
+    assert_eq!(world.violations(), []);
+    world.kill(BOSS);
+    world.run_for(6 * SECOND);
+    assert_eq!(world.managing(), Some(NodeId(1)));
+    is_found(&world, Property::Durability, "was told to be out");
+}
+
+#[test]
+fn what_was_told_after_a_standby_was_dropped_it_need_not_hold() {
+    let mut world = company(ForgetfulStandby);
+    let (now, standby) = (world.now(), NodeId(1));
+    let sender = world.ring(standby).expect("a member").own;
+    let identity = world.identity(standby).to_owned();
+    let lost = GsmEvent::StandbyLost { identity, sender, why: StandbyGone::Silent };
+    world.oracle_mut().on_told(now, BOSS, &lost, Commit(0));
+    world.leave(NodeId(5));
+    world.run_for(SECOND);
+    world.kill(BOSS);
+    world.run_for(6 * SECOND);
+    assert_eq!(found(&world, Property::Durability), Vec::<String>::new());
+}
+
+/// A manager that names a standby in its alarms which it never had in step.
+struct NamesAnybody {
+    inner: Participant,
+}
+
+impl Machine for NamesAnybody {
+    type Event = ParticipantEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        self.inner.handle_input(now, input)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.inner.handle_timeout(now);
+    }
+
+    fn poll_record(&mut self) -> Option<Record> {
+        self.inner.poll_record()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.inner.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<ParticipantEvent> {
+        let in_step = |event: &ParticipantEvent| {
+            matches!(event, ParticipantEvent::Manager(GsmEvent::StandbyInStep { .. }))
+        };
+        std::iter::from_fn(|| self.inner.poll_event()).find(|event| !in_step(event))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.inner.poll_timeout()
+    }
+}
+
+plays_as_its_inner!([] NamesAnybody);
+
+struct NamingManager;
+
+impl Cast for NamingManager {
+    fn player(&mut self, node: NodeId, inner: Participant) -> Box<dyn Player> {
+        if node == BOSS { Box::new(NamesAnybody { inner }) } else { Box::new(inner) }
+    }
+}
+
+#[test]
+fn durability_a_standby_that_was_never_in_step_and_takes_over_is_caught() {
+    let mut world = company(NamingManager);
+    world.kill(BOSS);
+    world.run_for(6 * SECOND);
+    is_found(&world, Property::Durability, "was never in step");
+}
