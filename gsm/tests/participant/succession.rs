@@ -314,6 +314,37 @@ fn a_standby_whose_start_is_never_warranted_goes_on_as_a_member() {
 }
 
 #[test]
+fn a_manager_that_dies_between_its_end_and_its_warrant_is_replaced_once_it_is_lost() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    forget_events(&mut lan);
+    let now = lan.now;
+    lan.gsm_mut(boss).hand_over(now, None).unwrap();
+    lan.settle(boss);
+    let ended = |lan: &Lan| {
+        let mut entries =
+            lan.nodes[boss].records.iter().map(|(_, bytes)| JournalEntry::decode(bytes).unwrap());
+        entries.any(|entry| entry == JournalEntry::SteppedDown)
+    };
+    assert!(lan.until(ended));
+    // Its end is on its disk, and it lives to say so to nobody.
+    lan.kill(boss);
+    let killed = lan.now;
+    lan.run(Duration::from_millis(2_500));
+    assert_eq!(lan.managers(), [], "nobody may manage yet: who handed over may be alive");
+    assert!(lan.until(|lan| manages(lan, heir)));
+    let took = lan.now.saturating_since(killed);
+    assert!(took <= Duration::from_millis(4_500), "{took:?}");
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    assert!([heir, ann, bob].iter().all(|node| !registered(&lan, *node)));
+    // It finds that it manages no more, and is a member.
+    lan.nodes[boss].up = true;
+    lan.restart(boss, Part::Auto);
+    assert!(lan.until(|lan| lan.listed(heir) == ["ann", "bob", "boss", "heir"]));
+    lan.run(Duration::from_secs(40));
+    assert_eq!(lan.managers(), [heir]);
+}
+
+#[test]
 fn nobody_takes_an_office_that_was_not_offered_to_it() {
     let (mut lan, boss, heir, ..) = company();
     let conn = lan.framed.iter().rfind(|frame| frame.0 == heir && frame.1 == boss).unwrap().2;
