@@ -9,6 +9,7 @@ use protocol::{CloseReason, DatagramKind, Envelope, Input, Lane, Record, Rejecte
 
 use crate::connections::End;
 use crate::node::{Listening, Node, NodeId};
+use crate::process::Back;
 use crate::store::StoreReport;
 use crate::trace::Kind;
 use crate::world::{Happening, Packet, Socket, World};
@@ -262,6 +263,10 @@ impl World {
             }
             GsmEvent::Resumed { .. } => {
                 self.note(id, Kind::Member, 2, 0);
+                // Its members may have gone over to another manager since it was put back, and are asked no more.
+                if self.log.starts.iter().any(|(_, of, back)| *of == id && *back != Back::Whole) {
+                    self.forgive_what_few_know(id);
+                }
                 self.check_list(id);
             }
             GsmEvent::Rekeyed(summary) => {

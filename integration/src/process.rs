@@ -228,18 +228,23 @@ impl World {
         as_said
     }
 
-    /// An eviction holds over a store that has forgotten it if members show it: those that the manager will ask, who are
-    /// in the subgroup its store still speaks of, if enough of them heard of it.
-    fn forgive_what_few_know(&mut self, manager: NodeId) {
+    /// An eviction holds over a store that has forgotten it if members show it: those that the manager will ask, who follow
+    /// it in the subgroup its store still speaks of, if enough of them heard of it. Other managers are held to what they know.
+    pub(crate) fn forgive_what_few_know(&mut self, manager: NodeId) {
+        let key = self.nodes[manager.0].manager_key;
         let remembered = remembered(self.nodes[manager.0].store.disk(), false);
+        let kept = remembered.as_ref().map(Remembered::revocations).unwrap_or_default();
         let asks = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
-        let asked = |node: &&Node| node.ring.as_ref().map(|ring| ring.subgroup) == asks;
+        let asked = |member: &&Member| {
+            let following = member.following();
+            following.is_some_and(|own| own.manager == key && Some(own.domain.subgroup) == asks)
+        };
         for identity in self.oracle.revoked() {
             let hash = Revocation::identity_hash(&identity);
-            let knows = |member: &Member| member.revocations().any(|known| known.identity == hash);
-            let witnesses = self.nodes.iter().filter(asked).filter(|node| node.member().is_some_and(knows));
-            if witnesses.count() < WITNESSES {
-                self.oracle.forgive(&identity);
+            let knows = |member: &&Member| member.revocations().any(|known| known.identity == hash);
+            let witnesses = self.nodes.iter().filter_map(Node::member).filter(asked).filter(knows);
+            if witnesses.count() < WITNESSES && kept.iter().all(|known| known.identity != hash) {
+                self.oracle.forgive(&identity, manager);
             }
         }
     }

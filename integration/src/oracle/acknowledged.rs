@@ -93,9 +93,12 @@ impl Acknowledged {
         self.admitted.get(&node).map(|(_, sender)| *sender)
     }
 
-    /// Nobody who could know it has heard that this one was put out.
-    pub(crate) fn forgive(&mut self, identity: &str) {
-        self.revoked.remove(identity);
+    /// Nobody who could tell this manager has heard that this one was put out.
+    pub(crate) fn forgive(&mut self, identity: &str, manager: NodeId) {
+        self.learned.remove(&(manager, Revocation::identity_hash(identity)));
+        if let Some(out) = self.revoked.get_mut(identity) {
+            out.by.remove(&manager);
+        }
     }
 
     /// Who was put out for good.

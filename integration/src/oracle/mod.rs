@@ -313,9 +313,9 @@ impl Oracle {
         self.acknowledged.revoked().cloned().collect()
     }
 
-    /// Nobody is left who could know that this one was put out.
-    pub fn forgive(&mut self, identity: &str) {
-        self.acknowledged.forgive(identity);
+    /// Nobody is left who could tell this manager that this one was put out.
+    pub fn forgive(&mut self, identity: &str, manager: NodeId) {
+        self.acknowledged.forgive(identity, manager);
     }
 
     /// A node was killed; its store held the records up to `durable`, and holds now those up to `held`: fewer, if
