@@ -55,13 +55,14 @@ impl Gsm {
         commit
     }
 
-    /// The store reports: what waited for it goes out, and so does a cut whose record is durable.
+    /// The store reports: what waited for it goes out, and so does a cut whose record is durable. If the store works again,
+    /// whatever that leads to waits for its own record.
     pub(crate) fn on_stored(&mut self, now: Instant, upto: Commit) {
         self.durable = self.durable.max(upto.min(self.outbox.last_commit()));
+        self.recover(now);
         self.release(now);
         self.on_start_stored(now);
         self.brief_standbys(now);
-        self.recover(now);
     }
 
     /// A record could not be made durable.

@@ -124,9 +124,11 @@ impl Participant {
         remembered.doubtful |= remembered.ledger.apply(entry).is_err();
     }
 
-    /// The store reports, in member mode: the manager hears that the start is durable.
+    /// The store reports, in member mode: the manager hears that the start is durable. A store that failed works again when
+    /// it holds all it was asked for.
     pub(super) fn on_stored_as_member(&mut self, upto: Commit) {
         self.stored = self.stored.max(upto);
+        self.store_failed &= self.stored < self.journal.last;
         let Some(prepared) = &mut self.prepared else { return };
         if prepared.commit > upto || std::mem::replace(&mut prepared.told, true) {
             return;

@@ -120,6 +120,30 @@ fn a_store_that_works_again_ends_read_only_mode_and_nothing_told_meanwhile_is_lo
     assert_eq!(manager.gsm.status(manager.now).revocations, 1);
 }
 
+/// It says so with the report that the first key update of the start waited for.
+#[test]
+fn what_waits_behind_a_key_update_when_the_store_works_again_waits_for_its_own_record() {
+    let epochs = |manager: &Manager| -> Vec<u64> {
+        let rekeyed = manager.events.iter().filter_map(|event| match event {
+            GsmEvent::Rekeyed(summary) => Some(summary.state.epoch.0.into()),
+            _ => None,
+        });
+        rekeyed.collect()
+    };
+    let mut manager = Manager::start_unstored();
+    manager.input(Input::StoreFailed).unwrap();
+    manager.gsm.rekey(manager.now);
+    assert_eq!(epochs(&manager), [], "nothing of a start that is not durable");
+    manager.store();
+    assert!(!manager.gsm.status(manager.now).read_only);
+    assert_eq!(epochs(&manager), [1]);
+    assert!(matches!(manager.records.last(), Some(JournalEntry::Cut { state, .. }) if state.epoch.0 == 2));
+    manager.advance(Duration::from_secs(1));
+    assert_eq!(epochs(&manager), [1]);
+    manager.store();
+    assert_eq!(epochs(&manager), [1, 2]);
+}
+
 #[test]
 fn a_store_that_failed_with_nothing_to_write_is_asked_until_it_works() {
     let mut manager = Manager::start();

@@ -45,15 +45,27 @@ impl Manager {
     }
 
     pub(crate) fn start_with(configure: impl FnOnce(&mut GsmConfig)) -> Self {
+        let mut manager = Self::begin(configure);
+        manager.drain();
+        manager
+    }
+
+    /// A manager whose store has not answered yet.
+    pub(crate) fn start_unstored() -> Self {
+        let mut manager = Self::begin(|_| {});
+        manager.storing = false;
+        manager.drain();
+        manager
+    }
+
+    fn begin(configure: impl FnOnce(&mut GsmConfig)) -> Self {
         let now = Instant::from_micros(1_000_000_000);
         let mut config = config();
         configure(&mut config);
         let signer = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
         let rng = ChaCha12Rng::seed_from_u64(11);
         let gsm = Gsm::start(now, config, Box::new(signer), Box::new(rng), Journal::default());
-        let mut manager = Self::of(gsm, now, Vec::new());
-        manager.drain();
-        manager
+        Self::of(gsm, now, Vec::new())
     }
 
     fn of(gsm: Gsm, now: Instant, journal: Vec<(Commit, Vec<u8>)>) -> Self {

@@ -69,6 +69,8 @@ pub(crate) struct Node {
     /// Whether its store works.
     pub(crate) stores: bool,
     pub(crate) records: Vec<(Commit, Vec<u8>)>,
+    /// What it could not write, to be tried again.
+    unwritten: Vec<(Commit, Vec<u8>)>,
     manager: bool,
     index: usize,
     starts: u64,
@@ -172,6 +174,7 @@ impl Lan {
             up: true,
             stores: true,
             records: Vec::new(),
+            unwritten: Vec::new(),
             manager,
             index,
             starts: 0,
@@ -207,6 +210,17 @@ impl Lan {
         node.events.clear();
         self.ends.retain(|(from, _), (to, _)| *from != index && *to != index);
         self.settle(index);
+    }
+
+    /// A store that failed works again: what it could not write meanwhile is durable.
+    pub(crate) fn mend_store(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.stores = true;
+        node.records.append(&mut node.unwritten);
+        if let Some((upto, _)) = node.records.last() {
+            let upto = *upto;
+            self.push(index, Arrival::Stored(upto));
+        }
     }
 
     /// The node's process is killed: its connections end, and nothing of it is heard any more.
@@ -343,6 +357,7 @@ impl Lan {
                 node.records.push((record.commit, record.bytes));
                 self.push(index, Arrival::Stored(record.commit));
             } else {
+                node.unwritten.push((record.commit, record.bytes));
                 let _ = node.participant.handle_input(self.now, Input::StoreFailed);
             }
         }

@@ -200,6 +200,25 @@ fn a_node_whose_store_failed_manages_again_once_nobody_else_does_and_it_works() 
 }
 
 #[test]
+fn a_store_that_works_again_while_its_node_is_a_member_is_one_that_works() {
+    let (mut lan, failed, other) = apart();
+    lan.nodes[failed].stores = false;
+    let now = lan.now;
+    let _ = lan.nodes[failed].participant.gsm_mut().unwrap().rekey(now);
+    lan.settle(failed);
+    lan.deaf.clear();
+    assert!(lan.until(|lan| lan.managers() == [other]));
+    lan.run(Duration::from_secs(10));
+    lan.mend_store(failed);
+    lan.run(Duration::from_secs(10));
+    lan.nodes[other].up = false;
+    lan.run(protocol::Timing::default().t_hard);
+    assert!(lan.until(|lan| lan.nodes[failed].participant.accepts()));
+    let read_only = lan.manager_events(failed).filter(|event| matches!(event, GsmEvent::ReadOnly)).count();
+    assert_eq!(read_only, 1, "once, before it gave way");
+}
+
+#[test]
 fn managers_configured_apart_stay_apart_and_say_so() {
     let mut lan = Lan::new();
     let apart = |config: &mut gsm::ManagerConfig| config.merges = false;
