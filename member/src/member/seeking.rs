@@ -350,9 +350,16 @@ impl Member {
             return Ok(());
         };
         if reply.subgroup != membership.grant().domain.subgroup {
+            let why = if self.is_stranded(now) { Move::OutOfReach } else { Move::ManagerLost };
             if self.hint_all(now, from, reply) {
-                self.go(now, Aim::Away, Move::ManagerLost);
+                self.go(now, Aim::Away, why);
             }
+            return Ok(());
+        }
+        if self.is_stranded(now) {
+            // It hears this node: the others around it hear the manager, and need no second one.
+            self.search.on_presence(now);
+            self.stop_standing();
             return Ok(());
         }
         // Its alarms should follow; if none does for long, it is another manager in the same place.
@@ -364,18 +371,21 @@ impl Member {
 
     /// A member answers a FIND: its manager is silent, and it holds a state.
     pub(super) fn on_held(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
-        let gate = self.discovery.as_mut().ok_or(Rejected::NotForUs)?;
         let hint = Held::decode(bytes, self.config.group)?;
         if !self.search.asked_with(hint.said().nonce) {
             return Err(Rejected::OutOfPlace);
         }
-        if self.membership.is_some() {
+        let seeks = self.membership.is_none();
+        if !seeks && !self.is_stranded(now) {
             return Err(Rejected::NotForUs);
         }
+        let gate = self.discovery.as_mut().ok_or(Rejected::NotForUs)?;
         if self.held.as_ref() != Some(&hint.said().presence) {
             let presence = gate.held(now, &hint)?.into_inner();
             self.admit_presence(&presence)?;
-            self.prove_all(&presence);
+            if seeks {
+                self.prove_all(&presence);
+            }
             self.held = Some(presence.datagram);
         }
         self.search.on_held(now);
@@ -444,13 +454,15 @@ impl Member {
         }
     }
 
-    /// Whether this node may claim the group now: it has no manager, or the one it had is lost and has no successor.
+    /// Whether this node may claim the group now: it has no manager, or the one it had is lost and has no successor, or
+    /// is out of reach.
     pub(super) fn may_stand(&self, now: Instant) -> bool {
         let shut_out =
             self.config.discovery.as_ref().is_none_or(|discovery| {
                 self.revocations.shut_out(&discovery.identity, &discovery.fingerprint)
             });
         let alone = self.aim == Some(Aim::Join) || (self.watch.elects() && self.leaving.is_none());
+        let alone = alone || self.is_stranded(now);
         alone && !shut_out && !self.exchange.is_asking() && !self.search.others_there(now)
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use protocol::limits::FINDS;
 use protocol::{DatagramKind, Envelope, Instant, Lane, Question, Rejected, Timing, ToManager, ToMember};
 
 use super::seeking::GOES_ON;
@@ -173,23 +174,33 @@ impl Member {
 
     /// There is a manager: what the member began because there seemed to be none is over.
     pub(super) fn on_sign_of_life(&mut self, now: Instant, timing: &Timing) {
-        if self.watch.elects() {
-            self.stop_standing();
-        }
         self.watch.on_alarm(now, timing);
         self.said_to_go_on = None;
         self.timers.stop(Timer::LookAgain);
+        self.cancel(Aim::Afresh);
+        if self.is_stranded(now) {
+            self.search.start(now, FINDS);
+            return;
+        }
+        self.stop_standing();
         self.search.stop();
         if !self.is_out_of_reach(now) {
             self.cancel(Aim::Away);
         }
-        self.cancel(Aim::Afresh);
     }
 
     /// Whether nothing of the manager's multicast has come for long, though it may answer. It was found by somebody who is
     /// in two LANs, or is behind a router that lets no multicast through; its data do not come either.
     pub(super) fn is_out_of_reach(&self, now: Instant) -> bool {
         now >= self.last_multicast + GOES_ON
+    }
+
+    /// Whether this node is out of its manager's reach and may manage itself. It looks around then, and stands for election
+    /// if nobody is near: there may be others around it who have nobody else, and nothing its manager says to all will come.
+    pub(super) fn is_stranded(&self, now: Instant) -> bool {
+        let may = self.discovery.is_some() && self.election.is_some() && self.leaving.is_none();
+        let answered = self.membership.is_some() && !self.watch.is_silent();
+        may && answered && self.is_out_of_reach(now)
     }
 
     /// The manager comes back and asks what it said last. Answered only while no alarm is heard, and once for each start,

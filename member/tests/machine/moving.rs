@@ -259,26 +259,28 @@ fn whoever_must_register_again_learns_where_from_its_managers_presence() {
     assert!(node.tried().contains(&registrar(7)));
 }
 
+/// Probes are answered for so many tenths of a second, and nothing comes by multicast.
+fn answer_for(manager: &mut Manager, node: &mut Node, tenths: u32) {
+    for _ in 0..tenths {
+        node.pass(SECOND / 10);
+        let said = node.said(manager).into_iter().rev();
+        let newest = said.filter_map(|said| match said {
+            ToManager::Probe { nonce } => Some(nonce),
+            _ => None,
+        });
+        for nonce in newest.take(2).collect::<Vec<_>>() {
+            let alarm = manager.alarm();
+            let _ = node.unicast(&manager.seal(&ToMember::Alive { nonce, alarm }));
+        }
+    }
+}
+
 /// It was found by somebody in two LANs: probes get there and answers come back, and nothing that is said to all.
 #[test]
 fn a_manager_that_only_answers_is_left_for_one_that_is_near() {
     let mut other = Manager::of(0x7777, 0x71);
     let mut near = || presence(holder(5), &mut other, &[registrar(5)]);
     let (mut manager, mut node) = member(6);
-    let answer_for = |manager: &mut Manager, node: &mut Node, tenths: u32| {
-        for _ in 0..tenths {
-            node.pass(SECOND / 10);
-            let said = node.said(manager).into_iter().rev();
-            let newest = said.filter_map(|said| match said {
-                ToManager::Probe { nonce } => Some(nonce),
-                _ => None,
-            });
-            for nonce in newest.take(2).collect::<Vec<_>>() {
-                let alarm = manager.alarm();
-                let _ = node.unicast(&manager.seal(&ToMember::Alive { nonce, alarm }));
-            }
-        }
-    };
     answer_for(&mut manager, &mut node, 95);
     node.discovery(&near()).unwrap();
     assert_eq!(moves(&node), [], "a network may lose as much for a while");
@@ -290,4 +292,81 @@ fn a_manager_that_only_answers_is_left_for_one_that_is_near() {
     assert_eq!(node.tried().first(), Some(&registrar(5)), "answers to probes change nothing");
     node.register_at(registrar(5), &mut other);
     node.let_in(&mut other);
+}
+
+/// A member that may manage.
+fn eligible(seed: u64) -> (Manager, Node) {
+    let mut manager = Manager::new();
+    let mut node = Node::with(seed, holder(1).config());
+    node.member.stand(holder(1).candidacy(5));
+    let mut node = node.begun();
+    node.discovery(&presence(holder(2), &mut manager, &[registrar(1)])).unwrap();
+    node.pass(Duration::ZERO);
+    node.register(&mut manager);
+    let mut node = node.let_in(&mut manager);
+    node.forget();
+    (manager, node)
+}
+
+/// Those around it may have nobody else: it would stay for ever with a manager that is in another LAN.
+#[test]
+fn who_may_manage_and_hears_its_manager_by_unicast_alone_stands_where_nobody_is_near() {
+    let (mut manager, mut node) = eligible(11);
+    answer_for(&mut manager, &mut node, 95);
+    assert_eq!(node.nonces(), [], "a network may lose as much for a while");
+    for _ in 0..75 {
+        if !node.events.contains(&MemberEvent::Elected) {
+            answer_for(&mut manager, &mut node, 1);
+        }
+    }
+    assert_eq!(node.events, [MemberEvent::Standing, MemberEvent::Elected]);
+    // Who may not manage goes on as it is.
+    let (mut manager, mut node) = member(12);
+    answer_for(&mut manager, &mut node, 300);
+    assert!(node.nonces().is_empty() && !node.events.contains(&MemberEvent::Elected));
+}
+
+#[test]
+fn who_is_heard_by_its_manager_or_hears_it_again_does_not_stand() {
+    let (mut manager, mut node) = eligible(13);
+    let own = manager.domain.subgroup.0;
+    let mut answered = 0;
+    for _ in 0..400 {
+        answer_for(&mut manager, &mut node, 1);
+        let nonces = node.nonces();
+        for nonce in &nonces[answered..] {
+            node.unicast_from(1, &reply(*nonce, own, vec![registrar(1)])).unwrap();
+        }
+        answered = nonces.len();
+    }
+    assert!(answered > 3 && !node.events.contains(&MemberEvent::Standing));
+    assert_eq!(moves(&node), []);
+
+    let (mut manager, mut node) = eligible(14);
+    while !node.events.contains(&MemberEvent::Standing) {
+        answer_for(&mut manager, &mut node, 1);
+    }
+    node.control(&manager.alarm()).unwrap();
+    node.forget();
+    answer_for(&mut manager, &mut node, 90);
+    assert!(node.nonces().is_empty() && !node.events.contains(&MemberEvent::Elected));
+}
+
+/// Members of another manager that is silent say so; it may come back, or somebody follow it.
+#[test]
+fn who_is_out_of_reach_leaves_the_turn_to_those_who_hold_a_state() {
+    use protocol::discovery::Held;
+    let (mut manager, mut node) = eligible(15);
+    let held = presence(holder(2), &mut Manager::of(0x7777, 0x71), &[registrar(5)]);
+    let mut answered = 0;
+    for _ in 0..400 {
+        answer_for(&mut manager, &mut node, 1);
+        let nonces = node.nonces();
+        for nonce in &nonces[answered..] {
+            let answer = Held { nonce: *nonce, presence: held.clone() };
+            node.unicast_from(7, &answer.encode(super::manager::GROUP)).unwrap();
+        }
+        answered = nonces.len();
+    }
+    assert!(answered > 3 && !node.events.contains(&MemberEvent::Elected));
 }
