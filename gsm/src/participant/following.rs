@@ -1,10 +1,10 @@
 //! A member node that may manage follows its manager beside its membership; see [`Standby`](crate::standby::Standby).
 
-use member::Following;
+use member::{Following, Member};
 use protocol::{Commit, ConnId, Frame, Input, Instant, Lane, Rejected, Revocation, Role, Transmit};
 
 use super::inner::Inner;
-use super::{Part, Participant};
+use super::{ManagerConfig, Part, Participant};
 use crate::standby::Request;
 
 impl Participant {
@@ -29,7 +29,7 @@ impl Participant {
         let following = member.following().filter(|_| may);
         let (close, to) = standby.tend(now, following.as_ref());
         self.transmits.extend(close);
-        if let Some(to) = to {
+        if let Some(to) = to.filter(|_| !eligible.as_ref().is_some_and(|own| own.is_shut_out(member))) {
             let conn = member.reserve_conn();
             self.transmits.push_back(Transmit::Open { conn, to, expect: Role::Manager });
             self.standby.connecting(now, conn);
@@ -40,12 +40,8 @@ impl Participant {
     pub(super) fn for_standby(&mut self, now: Instant, input: &Input<'_>) -> Option<Result<(), Rejected>> {
         match input {
             Input::Opened { conn, peer } if self.standby.is_on(*conn) => {
-                let shut_out = self.member().is_none_or(|member| {
-                    let identity = Revocation::identity_hash(&peer.identity);
-                    let revoked =
-                        |one: &Revocation| one.identity == identity || one.certificate == peer.certificate;
-                    member.revocations().any(revoked)
-                });
+                let shut_out =
+                    self.member().is_none_or(|member| is_revoked(member, &peer.identity, &peer.certificate));
                 let group = self.config.member.group;
                 let asks = self.standby.on_opened(now, peer.clone(), shut_out, group);
                 Some(asks.map(|transmit| self.transmits.push_back(transmit)))
@@ -95,4 +91,17 @@ impl Participant {
     pub(super) fn answer_manager(&mut self, conn: ConnId, frame: &Frame) {
         self.transmits.push_back(Transmit::Frame { conn, bytes: frame.encode() });
     }
+}
+
+impl ManagerConfig {
+    /// Whether the node knows that it was evicted itself. A manager that has lost its store may have let it in all the same;
+    /// it comes into the place of none that shut it out, and is told nothing that a standby is told.
+    pub(super) fn is_shut_out(&self, member: &Member) -> bool {
+        is_revoked(member, &self.identity, &self.certificate)
+    }
+}
+
+fn is_revoked(member: &Member, identity: &str, certificate: &[u8; 32]) -> bool {
+    let identity = Revocation::identity_hash(identity);
+    member.revocations().any(|one| one.identity == identity || one.certificate == *certificate)
 }

@@ -71,7 +71,7 @@ impl Participant {
         let Some(loss) = self.loss.take_if(|loss| loss.due <= now) else { return };
         let lost = self.member().is_some_and(member::Member::manager_lost);
         let in_step = self.follows().is_some_and(|following| self.standby.turn(&following).is_some());
-        if lost && in_step {
+        if lost && in_step && !self.is_shut_out() {
             self.unprepare();
             if let Some(ledger) = self.standby.take() {
                 self.succeed(now, ledger, None, Succeeds::Lost(loss.suspicions));
@@ -79,9 +79,15 @@ impl Participant {
         }
     }
 
+    /// Whether the node has heard that it was evicted itself since it began to follow.
+    fn is_shut_out(&self) -> bool {
+        let own = self.eligible.as_ref().zip(self.member());
+        own.is_some_and(|(config, member)| config.is_shut_out(member))
+    }
+
     /// The manager asks this node to take its office: a start of its own becomes durable first.
     pub(super) fn prepare(&mut self, now: Instant, conn: ConnId) {
-        if self.prepared.is_some() || self.store_failed {
+        if self.prepared.is_some() || self.store_failed || self.is_shut_out() {
             self.transmits.push_back(Transmit::Close { conn });
             self.standby.on_closed(now);
             return;

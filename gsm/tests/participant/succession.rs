@@ -397,6 +397,29 @@ fn whom_the_successor_alone_has_shut_out_is_out_of_its_journal() {
     assert!(remembered.registrations().all(|sender| sender != out));
 }
 
+/// The manager has lost its whole store and lets in again whom it had evicted. That node knows better: it never comes into
+/// the place of the one that shut it out, and does not ask for what a standby is told.
+#[test]
+fn a_node_that_knows_that_it_was_evicted_neither_follows_nor_takes_over() {
+    let (mut lan, boss, heir, ann, _) = company();
+    lan.evict(boss, "heir");
+    lan.run(Duration::from_secs(5));
+    let knows = lan.nodes[heir].participant.member().is_some_and(|member| {
+        member.revocations().any(|known| known.identity == Revocation::identity_hash("heir"))
+    });
+    assert!(knows);
+    lan.kill(boss);
+    lan.nodes[ann].up = false;
+    lan.restore(boss, 0, false);
+    assert!(lan.until(|lan| manages(lan, boss) && lan.listed(boss).contains(&"heir".into())));
+    assert!(lan.until(|lan| holds_current(lan, boss, heir)));
+    lan.run(Duration::from_secs(5));
+    assert!(!in_step(&lan, boss, "heir"));
+    lan.kill(boss);
+    lan.run(Duration::from_secs(30));
+    assert_eq!(lan.managers(), []);
+}
+
 /// While it started it heard nothing of the takeover, and its new term is no lower than its successor's.
 #[test]
 fn a_manager_that_comes_back_too_late_steps_down_at_the_first_proof_though_it_is_in_office_again() {

@@ -20,7 +20,17 @@ pub(crate) struct Deliveries {
     /// The registrations each node has had.
     registrations: BTreeMap<NodeId, BTreeSet<SenderId>>,
     /// The last hard switch each node was told of.
-    floors: BTreeMap<NodeId, (SubgroupId, HardFloor)>,
+    floors: BTreeMap<NodeId, Told>,
+}
+
+/// A hard switch that a node's data plane was told of.
+#[derive(Debug)]
+struct Told {
+    subgroup: SubgroupId,
+    floor: HardFloor,
+    /// The process that was told of it is over, or was in another subgroup since: it holds nothing of this one any more, and
+    /// if it comes back, it knows of the eviction what its manager knows.
+    over: bool,
 }
 
 impl Deliveries {
@@ -40,8 +50,18 @@ impl Deliveries {
 
     pub(crate) fn on_ring(&mut self, node: NodeId, ring: &KeyRing) {
         self.registrations.entry(node).or_default().insert(ring.own);
+        if let Some(told) = self.floors.get_mut(&node) {
+            told.over |= told.subgroup != ring.subgroup;
+        }
         if let Some(floor) = ring.hard_floor {
-            self.floors.insert(node, (ring.subgroup, floor));
+            self.floors.insert(node, Told { subgroup: ring.subgroup, floor, over: false });
+        }
+    }
+
+    /// A node's process is over, and with it all it held.
+    pub(crate) fn on_killed(&mut self, node: NodeId) {
+        if let Some(told) = self.floors.get_mut(&node) {
+            told.over = true;
         }
     }
 
@@ -74,13 +94,104 @@ impl Deliveries {
         if own.is_none_or(|own| own.iter().all(|own| !roll.was_in(*own, *state))) {
             return Err(format!("{what}: the receiver was not in"));
         }
-        let past = |floor: &HardFloor| *state < floor.state && floor.at <= at;
-        if self.floors.get(&node).is_some_and(|(of, floor)| *of == subgroup && past(floor)) {
+        // Who comes back may register with another manager of the subgroup, which nobody has told of the eviction yet, or
+        // with one whose store was put back.
+        let by = roll.cut(*state).map(|(by, _)| by);
+        let binds = |told: &&Told| {
+            told.subgroup == subgroup
+                && (!told.over || by.is_some_and(|by| roll.descends(by, told.floor.state)))
+        };
+        let past = |told: &Told| *state < told.floor.state && told.floor.at <= at;
+        if self.floors.get(&node).filter(binds).is_some_and(past) {
             return Err(format!("{what}: past the cut of an eviction"));
         }
         if !self.delivered.insert((node, name)) {
             return Err(format!("{what} was delivered twice"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crypto::Suite;
+    use gsm::JournalEntry;
+    use protocol::{Commit, Epoch, GroupId, Inst, Term};
+
+    use super::super::roll::Taken;
+    use super::*;
+
+    const MANAGER: NodeId = NodeId(0);
+    const RECEIVER: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+    const SUBGROUP: SubgroupId = SubgroupId(1);
+    const SENDERS: [SenderId; 2] = [SenderId(1), SenderId(2)];
+
+    fn state(term: u32, epoch: u32) -> StateId {
+        StateId { term: Term(term), inst: Inst(u64::from(term)), epoch: Epoch(epoch) }
+    }
+
+    fn manages(roll: &mut Roll, node: NodeId) {
+        let taken = Taken { live: SENDERS.into(), term: Term(0), own: None, of: None, cut: None };
+        roll.on_taken_over(node, Commit(1), taken);
+    }
+
+    fn cuts(roll: &mut Roll, node: NodeId, commit: u64, state: StateId) {
+        roll.on_entry(node, Commit(commit), JournalEntry::Cut { state, leaf_steps: 0 }).unwrap();
+    }
+
+    /// A manager that cut two states, the second after an eviction of which the receiver was told.
+    fn evicted() -> (Roll, Deliveries) {
+        let mut roll = Roll::new();
+        manages(&mut roll, MANAGER);
+        cuts(&mut roll, MANAGER, 2, state(2, 1));
+        cuts(&mut roll, MANAGER, 3, state(2, 2));
+        let mut deliveries = Deliveries::new();
+        let mut ring = ring(SUBGROUP);
+        ring.hard_floor = Some(HardFloor { state: state(2, 2), at: Instant::ZERO });
+        deliveries.on_ring(RECEIVER, &ring);
+        (roll, deliveries)
+    }
+
+    fn ring(subgroup: SubgroupId) -> KeyRing {
+        KeyRing::empty(Suite::Aes256Ctr, GroupId::from_bytes([1; 16]), subgroup, SENDERS[1])
+    }
+
+    /// Whether the receiver may take a packet under this state.
+    fn takes(roll: &Roll, deliveries: &mut Deliveries, state: StateId) -> bool {
+        let sealed = Sealed { stream: StreamId(1), generation: 0, sequence: 0, state };
+        deliveries.on_sent(SENDERS[0], &sealed, b"payload");
+        let (sender, payload) = (SENDERS[0], b"payload".to_vec());
+        let delivered = Delivered { sender, stream: StreamId(1), sequence: 0, state, payload };
+        deliveries.on_delivered(Instant::ZERO, SUBGROUP, roll, RECEIVER, &delivered).is_ok()
+    }
+
+    #[test]
+    fn a_process_is_held_to_the_eviction_it_was_told_of_whoever_manages() {
+        let (mut roll, mut deliveries) = evicted();
+        manages(&mut roll, OTHER);
+        cuts(&mut roll, OTHER, 2, state(1, 1));
+        assert!(!takes(&roll, &mut deliveries, state(2, 1)));
+        assert!(!takes(&roll, &mut deliveries, state(1, 1)));
+    }
+
+    #[test]
+    fn the_next_process_is_held_to_what_the_manager_of_its_packets_knows() {
+        for moves in [false, true] {
+            let (mut roll, mut deliveries) = evicted();
+            if moves {
+                deliveries.on_ring(RECEIVER, &ring(SubgroupId(2)));
+            } else {
+                deliveries.on_killed(RECEIVER);
+            }
+            assert!(!takes(&roll, &mut deliveries, state(2, 1)));
+            manages(&mut roll, OTHER);
+            cuts(&mut roll, OTHER, 2, state(1, 1));
+            assert!(takes(&roll, &mut deliveries, state(1, 1)));
+        }
+        let (mut roll, mut deliveries) = evicted();
+        deliveries.on_killed(RECEIVER);
+        roll.on_killed(MANAGER, Commit(3), Commit(2));
+        assert!(takes(&roll, &mut deliveries, state(2, 1)));
     }
 }

@@ -354,6 +354,13 @@ impl Roll {
         Some((*before, self.states.get(before)?))
     }
 
+    /// Whether a state is among those a node has cut, or the ones it took over from, by its journal as it stands.
+    pub(crate) fn descends(&self, node: NodeId, from: StateId) -> bool {
+        let newest = self.journals.get(&node).and_then(|pages| pages.now.cut);
+        let before = |state: &StateId| self.befores.get(state).copied().filter(|before| before < state);
+        std::iter::successors(newest, before).any(|state| state == from)
+    }
+
     /// Whether somebody was evicted between a state's cut and the one before.
     pub fn has_eviction(&self, state: StateId) -> bool {
         self.after_eviction.contains(&state)
