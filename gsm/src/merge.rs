@@ -267,6 +267,7 @@ impl Gsm {
         let Stage::Handing { peer, .. } = &self.merging.stage else { return Err(Rejected::OutOfPlace) };
         match Frame::decode(bytes, peer)?.into_inner() {
             Frame::HandoverTaken(taken) => self.on_handover_taken(now, taken),
+            Frame::Refused(Refusal::Revoked) => self.on_put_out(now),
             Frame::Refused(why) => self.give_up(now, CloseReason::Refused(why.to_string())),
             _ => return Err(Rejected::OutOfPlace),
         }
@@ -289,6 +290,28 @@ impl Gsm {
             self.hand_revocations(now);
             return;
         }
+        self.resign(now, conn, to);
+    }
+
+    /// The other one has evicted this node: it is out of the group, and takes nobody with it. That may have been decided
+    /// while it took over, or apart from it. What it has signed itself counts for nothing there, so nothing is handed over;
+    /// its members register there.
+    fn on_put_out(&mut self, now: Instant) {
+        let Stage::Handing { conn, to, .. } = &self.merging.stage else { return };
+        let (conn, to) = (*conn, to.clone());
+        if self.is_starting() {
+            self.give_up(now, CloseReason::Refused(Refusal::Revoked.to_string()));
+            return;
+        }
+        let why = CloseReason::Refused(Refusal::Revoked.to_string());
+        self.outbox.tell(GsmEvent::NotMerged { identity: to.identity.clone(), why });
+        self.merging.estate = Estate::default();
+        self.outbox.forget(conn);
+        self.resign(now, conn, to);
+    }
+
+    /// It is decided that this manager ends in favour of another one.
+    fn resign(&mut self, now: Instant, conn: ConnId, to: Successor) {
         self.outbox.send(Transmit::Close { conn });
         self.dismiss_standbys();
         self.dismiss_sessions();

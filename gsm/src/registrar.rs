@@ -95,13 +95,16 @@ impl Rules<'_> {
         self.judge(peer)
     }
 
-    /// The same for a manager that gives way: one that was evicted here shuts nobody out.
+    /// The same for a manager that gives way: one that was evicted here shuts nobody out. It ends at that word, which is given
+    /// only by a manager that stays.
     fn judge_manager(&self, peer: &Peer) -> Result<(), Refusal> {
         if !peer.roles.manager {
             return Err(Refusal::NotCertified);
         }
-        self.judge_node(peer)?;
-        if self.takes_over { Ok(()) } else { Err(Refusal::NotManager) }
+        if !self.takes_over {
+            return Err(Refusal::NotManager);
+        }
+        self.judge_node(peer)
     }
 
     fn judge_node(&self, peer: &Peer) -> Result<(), Refusal> {

@@ -140,3 +140,19 @@ fn what_was_handed_over_is_told_and_counts_once() {
     let told = |event: &&GsmEvent| matches!(event, GsmEvent::Revoked { .. });
     assert_eq!(lan.manager_events(manager).filter(told).count(), 1);
 }
+
+/// A manager that hears it was evicted is none any more: so it hears that from one that stays alone.
+#[test]
+fn only_a_manager_that_stays_tells_another_one_that_it_was_evicted() {
+    let (mut lan, manager) = manager();
+    shut_out(&mut lan, manager, &["other".into()]);
+    let frame = handover(Vec::new(), true);
+    let told = |lan: &mut Lan| says(lan, manager, peer("other", true), std::slice::from_ref(&frame));
+    assert_eq!(told(&mut lan), [Frame::Refused(Refusal::Revoked)]);
+    lan.nodes[manager].stores = false;
+    let now = lan.now;
+    let _ = lan.nodes[manager].participant.gsm_mut().unwrap().rekey(now);
+    lan.settle(manager);
+    assert!(!lan.nodes[manager].participant.accepts());
+    assert_eq!(told(&mut lan), [Frame::Refused(Refusal::NotManager)]);
+}

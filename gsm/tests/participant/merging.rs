@@ -241,10 +241,34 @@ fn a_manager_that_the_other_one_had_evicted_is_not_followed_and_not_taken_in() {
         shut_out(&mut lan, judge, &[name]);
         lan.deaf.clear();
         lan.run(Duration::from_secs(120));
-        assert_eq!(lan.managers().len(), 2);
+        assert_eq!(lan.managers(), [judge]);
         assert_eq!(lan.gsm(judge).status(lan.now).revocations, 1);
         let took =
             |event: &GsmEvent| matches!(event, GsmEvent::TookOver { identity, .. } if identity != "helper");
         assert!(!lan.manager_events(judge).any(took));
+        assert_eq!(lan.listed(judge), [lan.nodes[judge].identity.clone()]);
+    }
+}
+
+/// Apart from it, or just as it took over. Its members did nothing, and are not left to it.
+#[test]
+fn the_members_of_a_manager_that_the_other_one_had_evicted_go_there() {
+    for winner_evicts in [false, true] {
+        let (mut lan, winner, loser) = apart();
+        let (judge, judged) = if winner_evicts { (winner, loser) } else { (loser, winner) };
+        let members = [lan.member("ann", &[judged]), lan.member("bob", &[judged])];
+        lan.run(Duration::from_secs(10));
+        assert!(["ann", "bob"].iter().all(|name| lan.listed(judged).contains(&(*name).into())));
+        let name = lan.nodes[judged].identity.clone();
+        shut_out(&mut lan, judge, &[name]);
+        lan.deaf.clear();
+        assert!(lan.until(|lan| lan.managers() == [judge] && lan.listed(judge).len() == 3));
+        let subgroup = lan.gsm(judge).domain().subgroup;
+        let there = |lan: &Lan, node: usize| {
+            let participant = &lan.nodes[node].participant;
+            participant.listens().is_some_and(|place| place.subgroup == subgroup)
+                && participant.member().is_some_and(|member| member.held().is_some())
+        };
+        assert!(lan.until(|lan| members.iter().all(|node| there(lan, *node))));
     }
 }

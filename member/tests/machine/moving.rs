@@ -364,7 +364,7 @@ fn who_is_out_of_reach_leaves_the_turn_to_those_who_hold_a_state() {
         let nonces = node.nonces();
         for nonce in &nonces[answered..] {
             let answer = Held { nonce: *nonce, presence: held.clone() };
-            node.unicast_from(7, &answer.encode(super::manager::GROUP)).unwrap();
+            node.unicast_from(7, &answer.encode(GROUP)).unwrap();
         }
         answered = nonces.len();
     }
