@@ -263,6 +263,8 @@ pub(crate) struct Ledger {
     pub(crate) cut: Option<StateId>,
     /// Somebody was evicted since.
     pub(crate) uncut_eviction: bool,
+    /// That cut shuts somebody out who was evicted, and is not known to have gone out: none of the same start follows it.
+    pub(crate) unheard_eviction: bool,
     /// The newest registrations that ended for good, newest last, to be handed over if this manager gives way. Who was
     /// only silent may be heard by the other manager.
     pub(crate) departed: VecDeque<SenderId>,
@@ -285,6 +287,7 @@ impl Default for Ledger {
             revocations: RevocationList::default(),
             cut: None,
             uncut_eviction: false,
+            unheard_eviction: false,
             departed: VecDeque::new(),
             renewals: 0,
             trusted: Trusted::default(),
@@ -419,6 +422,9 @@ impl Ledger {
             return Err(Flaw::Impossible("a key update that does not follow on the one before"));
         };
         self.members.values_mut().for_each(|member| member.step(start, steps));
+        // The next key update of a start is recorded when the one before has gone out; a new start knows nothing of that.
+        let went_out = self.cut.is_some_and(|before| before.same_start(state));
+        self.unheard_eviction = self.uncut_eviction || (self.unheard_eviction && !went_out);
         (self.cut, self.leaf_steps, self.uncut_eviction) = (Some(state), leaf_steps, false);
         Ok(())
     }
@@ -460,6 +466,7 @@ impl std::fmt::Debug for Ledger {
             .field("leaf_steps", &self.leaf_steps)
             .field("revocations", &self.revocations.list.len())
             .field("uncut_eviction", &self.uncut_eviction)
+            .field("unheard_eviction", &self.unheard_eviction)
             .field("renewals", &self.renewals)
             .field("trusted", &self.trusted)
             .finish_non_exhaustive()

@@ -7,7 +7,7 @@
 //! | start | 1 or more | a 1, subgroup, inst, own registration and what members were promised; a 0 for a manager that stepped down |
 //! | leaf steps | 2 | how often all leaf secrets were stepped |
 //! | last cut | 1 or 17 | its state, if there was one |
-//! | uncut eviction | 1 | whether somebody was evicted since |
+//! | evictions | 1 | 1 if somebody was evicted since, and 2 more if that cut shuts somebody out and may not have gone out |
 //! | revocations | 4 + 64 each | in the order in which they came |
 //! | members | 4 + entry each | as their admissions are recorded, leaf secrets stepped and renewed up to date |
 //! | departed | 4 + 8 each | the newest registrations that ended |
@@ -44,7 +44,7 @@ impl Ledger {
         writer.option(self.cut.as_ref(), |writer, state| {
             writer.state(*state);
         });
-        writer.bool(self.uncut_eviction);
+        writer.u8(u8::from(self.uncut_eviction) | u8::from(self.unheard_eviction) << 1);
         writer.u32(count(self.revocations.list.len()));
         self.revocations.list.iter().for_each(|revocation| revocation.encode(&mut writer));
         writer.u32(count(self.members.len()));
@@ -73,8 +73,13 @@ impl Ledger {
         })?;
         let leaf_steps = reader.u16()?;
         let cut = reader.option(Reader::state)?;
-        let uncut_eviction = reader.bool()?;
-        let mut ledger = Self { term, start, leaf_steps, cut, uncut_eviction, ..Self::default() };
+        let evictions = reader.u8()?;
+        if evictions > 3 {
+            return Err(Malformed::Invalid("evictions"));
+        }
+        let (uncut_eviction, unheard_eviction) = (evictions & 1 != 0, evictions & 2 != 0);
+        let mut ledger =
+            Self { term, start, leaf_steps, cut, uncut_eviction, unheard_eviction, ..Self::default() };
         for _ in 0..bounded(reader.u32()?, MAX_REVOCATIONS, "revocations")? {
             ledger.revocations.add(Revocation::decode(&mut reader)?);
         }

@@ -404,7 +404,7 @@ impl Gsm {
         self.policy.begin(self.domain, &[], eligible, &*self.signer.0);
         let start = StateId { term: self.ledger.term, inst: self.inst, epoch: Epoch(0) };
         self.keys = KeyManager::new(self.domain, self.config.degree, start, self.ledger.leaf_steps);
-        if self.ledger.uncut_eviction || !revoked.is_empty() {
+        if self.ledger.uncut_eviction || self.ledger.unheard_eviction || !revoked.is_empty() {
             self.keys.harden_next();
         }
         self.members = MemberList::new();

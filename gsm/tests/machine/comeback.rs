@@ -265,7 +265,7 @@ fn an_eviction_that_no_key_update_has_cut_makes_the_first_one_hard() {
     manager.evict("b");
     assert!(matches!(&manager.records[..], [.., JournalEntry::Evicted { .. }, JournalEntry::Cut { .. }]));
     manager.store_some(1);
-    let mut manager = manager.restart();
+    let manager = manager.restart();
     hear(&mut members, &manager);
     let hard: Vec<_> = rekeys(&manager).collect();
     assert_eq!(hard, [true]);
@@ -273,8 +273,25 @@ fn an_eviction_that_no_key_update_has_cut_makes_the_first_one_hard() {
         members.iter().map(|member| member.is_with(&manager)).collect::<Vec<_>>(),
         [true, false, true]
     );
-    manager.evict("c");
-    // And one that was cut does not.
+}
+
+#[test]
+fn an_eviction_whose_key_update_may_not_have_gone_out_makes_the_first_one_hard() {
+    let mut manager = Manager::start();
+    let mut members = followers(&mut manager, &["a", "b"]);
+    // The key update is durable, and the manager dies with it in its hands.
+    manager.storing = false;
+    manager.evict("b");
+    manager.durable = manager.journal.len();
+    let manager = manager.restart();
+    hear(&mut members, &manager);
+    assert_eq!(rekeys(&manager).collect::<Vec<_>>(), [true]);
+    assert_eq!(members.iter().map(|member| member.is_with(&manager)).collect::<Vec<_>>(), [true, false]);
+    // Nor is it known of the first one of this start.
+    let mut manager = manager.restart();
+    assert_eq!(rekeys(&manager).collect::<Vec<_>>(), [true]);
+    // What another one has followed has gone out.
+    manager.rekey();
     let manager = manager.restart();
     assert_eq!(rekeys(&manager).collect::<Vec<_>>(), [false]);
 }
