@@ -146,11 +146,13 @@ impl Gsm {
         Ok(())
     }
 
-    /// Sends the state to whom nothing keeps it from any more.
+    /// Sends the state to whom nothing keeps it from any more. The mark must be at every standby in step as well: who takes
+    /// over without it would renew nothing when that one is out.
     pub(crate) fn brief_standbys(&mut self, now: Instant) {
-        let (durable, steps_taken, upto) = (self.durable, self.ledger.leaf_steps, self.outbox.last_commit());
+        let (stored, steps_taken, upto) =
+            (self.outbox.stored(), self.ledger.leaf_steps, self.outbox.last_commit());
         let ready = |follower: &Follower| match follower.stage {
-            Stage::Awaiting { commit, steps } => commit <= durable && steps <= steps_taken,
+            Stage::Awaiting { commit, steps } => commit <= stored && steps <= steps_taken,
             Stage::Told => false,
         };
         if self.read_only || !self.sound || !self.replication.followers.values().any(ready) {
@@ -319,6 +321,7 @@ impl Gsm {
             self.send_alarm(now);
         }
         self.release(now);
+        self.brief_standbys(now);
     }
 
     /// Whether [`Gsm::settle_standbys`] has something to say.

@@ -66,7 +66,7 @@ impl Snapshot {
 /// How far a standby is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// It is told nothing before this record is durable and all leaf secrets were stepped so often.
+    /// It is told nothing before this record may be told of and all leaf secrets were stepped so often.
     Awaiting { commit: Commit, steps: u16 },
     /// It is told everything.
     Told,

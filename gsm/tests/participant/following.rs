@@ -183,6 +183,24 @@ fn a_standby_is_told_nothing_before_its_mark_is_durable_and_the_leaf_secrets_hav
     assert!(lan.gsm(boss).status(lan.now).journal >= trusted.max(stepped));
 }
 
+/// If the manager is lost before, its successor would not know that the secrets must move on once that one is out.
+#[test]
+fn a_standby_is_told_nothing_before_the_other_one_holds_its_mark_or_is_out_of_step() {
+    let (mut lan, boss, heir, ..) = company();
+    let second = lan.add("second", Part::Auto, true, &[boss], |_| {});
+    let marked = |lan: &Lan| {
+        let entries = lan.nodes[boss].records.iter().map(|(_, bytes)| JournalEntry::decode(bytes).unwrap());
+        entries.filter(|entry| matches!(entry, JournalEntry::Trusted { .. })).count() == 2
+    };
+    assert!(lan.until(marked));
+    lan.stalled.insert(heir);
+    let told = |lan: &Lan| frames(lan, boss, second).iter().any(|frame| matches!(frame, Frame::State(_)));
+    assert!(in_step(&lan, boss, "heir") && !told(&lan));
+    assert!(lan.until(told));
+    assert!(!in_step(&lan, boss, "heir"));
+    assert!(lan.until(|lan| in_step(lan, boss, "second")));
+}
+
 fn follow(lan: &Lan, manager: usize, sender: SenderId) -> Frame {
     Frame::Follow(Follow { group: GROUP, subgroup: lan.gsm(manager).domain().subgroup, sender })
 }
