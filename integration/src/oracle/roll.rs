@@ -94,6 +94,8 @@ pub struct Roll {
     /// partition renew apart from each other.
     renewals: usize,
     renewed: BTreeMap<Inst, usize>,
+    /// Who took over from whom, and has not renewed since.
+    followed_by: BTreeMap<NodeId, NodeId>,
 }
 
 impl Mark {
@@ -124,16 +126,18 @@ impl Roll {
             hard: BTreeSet::new(),
             renewals: 0,
             renewed: BTreeMap::new(),
+            followed_by: BTreeMap::new(),
         }
     }
 
     /// A node goes on with what another one has told it.
     pub(crate) fn on_taken_over(&mut self, node: NodeId, commit: Commit, taken: Taken) {
+        let before = taken.own.and_then(|own| self.managed_by(own, node));
+        before.map(|before| self.followed_by.insert(before, node));
+        let mut trusted = before.map(|before| self.trusted_by(before, &taken)).unwrap_or_default();
         let Taken { mut live, term, own, of, cut } = taken;
         // Whom it has evicted itself stays out, whatever the other one knew.
         live.retain(|sender| self.evicted.get(sender).is_none_or(|(by, _)| *by != node));
-        let before = own.and_then(|own| self.journals.get(&self.managed_by(own, node)?));
-        let mut trusted = before.map(|before| before.now.trusted.clone()).unwrap_or_default();
         // The manager before has a while to come back.
         if let Some(own) = own.and_then(|own| self.registered(own)) {
             trusted.remove(&own.identity);
@@ -143,6 +147,32 @@ impl Roll {
         let term = Some(term);
         pages.now = Mark { own, live, renewal, cut, term, trusted, ..Mark::default() };
         pages.marks.insert(commit, pages.now.clone());
+    }
+
+    /// Whom a manager had told everything where its successor left off: beyond a partition it may have gone on, and whom it
+    /// told there is not out because the successor never heard of it.
+    fn trusted_by(&self, manager: NodeId, taken: &Taken) -> BTreeSet<String> {
+        let Some(pages) = self.journals.get(&manager) else { return BTreeSet::new() };
+        let held =
+            |mark: &&Mark| mark.live == taken.live && mark.cut == taken.cut && mark.term == Some(taken.term);
+        pages.marks.values().find(held).unwrap_or(&pages.now).trusted.clone()
+    }
+
+    /// A manager is none any more, and has handed nothing over: whom it has told everything, its successor would have to
+    /// keep out, whether it ever heard of that one or not.
+    fn pass_on_trust(&mut self, node: NodeId, before: &mut Mark) {
+        let mut trusted = std::mem::take(&mut before.trusted);
+        // It has a while to come back itself.
+        if let Some(own) = before.own.and_then(|own| self.registered(own)) {
+            trusted.remove(&own.identity);
+        }
+        let Some(successor) = self.followed_by.remove(&node) else { return };
+        if let Some(pages) = self.journals.get_mut(&successor) {
+            pages.now.trusted.extend(trusted);
+            if let Some((_, mark)) = pages.marks.iter_mut().next_back() {
+                mark.trusted.clone_from(&pages.now.trusted);
+            }
+        }
     }
 
     /// The node that manages, or did, under this registration of its own, before `after` took over from it.
@@ -186,6 +216,10 @@ impl Roll {
                 now.term = Some(term);
                 self.manager = Some(node);
                 now.renewal.map(|renewal| self.renewed.insert(inst, renewal));
+                // The manager itself is not out.
+                if let Some(registered) = self.registered(own) {
+                    now.trusted.remove(&registered.identity);
+                }
                 // The own node's registration ends, unless the start goes on with it.
                 if let Some(before) = now.own.replace(own).filter(|before| *before != own) {
                     now.live.remove(&before);
@@ -193,7 +227,8 @@ impl Roll {
             }
             JournalEntry::Revoked { .. } | JournalEntry::Probe | JournalEntry::TookOver { .. } => {}
             JournalEntry::SteppedDown => {
-                now.trusted.clear();
+                self.followed_by.retain(|_, successor| *successor != node);
+                self.pass_on_trust(node, &mut now);
                 now.handed.clear();
             }
             JournalEntry::Trusted { sender } => {
@@ -202,6 +237,7 @@ impl Roll {
             JournalEntry::Renewed { .. } => {
                 let live = self.identities(&now.live);
                 now.trusted.retain(|identity| live.contains(identity.as_str()));
+                self.followed_by.retain(|_, successor| *successor != node);
                 self.renewals += 1;
                 now.renewal = Some(self.renewals);
             }
