@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crypto::{PublicKey, Signer};
 use member::Seat;
-use protocol::limits::{LISTENING_INTERVALS, TAKEOVER_INTERVAL, TAKEOVER_REPEATED};
+use protocol::limits::{LISTENING_INTERVALS, SUSPICION_SLACK, TAKEOVER_INTERVAL, TAKEOVER_REPEATED};
 use protocol::{
     Alarm, Budget, Credential, DatagramKind, Envelope, Epoch, Instant, Office, Rejected, SenderId, StateId,
     Succession, Suspicion, Takeover, Transmit,
@@ -227,7 +227,9 @@ impl Gsm {
             return Err(Rejected::Refused);
         }
         // A start may have been taken over from in the state its journal ended with, whether or not it is in office yet.
-        let resumed = self.tenure.resumed_from.filter(|held| held.same_start(office.old));
+        // One that has been in office again for longer merges, so that what it did is not lost.
+        let resumed = self.tenure.resumed_from.filter(|_| self.alarms <= SUSPICION_SLACK);
+        let resumed = resumed.filter(|held| held.same_start(office.old));
         let held = self.starting.as_ref().and_then(Starting::held).or(resumed);
         let known = held.unwrap_or_else(|| self.keys.state());
         let in_step: Vec<SenderId> = self.ledger.trusted.members.iter().copied().collect();

@@ -7,6 +7,7 @@ use member::MemberEvent;
 use protocol::{Commit, Frame, Revocation, SenderId, Term};
 
 use crate::following::{company, frames, holds_current, in_step, pair, sender};
+use crate::handover::is_shut_out;
 use crate::lan::{Certificates, Lan, address};
 
 fn manages(lan: &Lan, index: usize) -> bool {
@@ -440,4 +441,28 @@ fn a_manager_that_comes_back_too_late_steps_down_at_the_first_proof_though_it_is
     assert!(!told(&lan, heir, |event| matches!(event, GsmEvent::TookOver { .. })));
     assert!(lan.until(|lan| [ann, bob, boss].iter().all(|node| holds_current(lan, heir, *node))));
     assert!([ann, bob].iter().all(|node| !registered(&lan, *node)));
+}
+
+/// It was in office for longer than a proof of that silence counts, and somebody was evicted meanwhile: it hands that over.
+#[test]
+fn a_manager_that_was_in_office_again_for_long_goes_with_all_that_it_did_there() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    lan.run(Duration::from_secs(1));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    lan.deaf.extend([heir, ann, bob].iter().flat_map(|other| [(*other, boss), (boss, *other)]));
+    lan.nodes[boss].up = true;
+    lan.restart(boss, Part::Auto);
+    assert!(lan.until(|lan| manages(lan, boss)));
+    lan.run(Duration::from_secs(3));
+    lan.evict(boss, "bob");
+    lan.run(Duration::from_secs(2));
+    assert!(is_shut_out(&mut lan, boss, "bob") && !is_shut_out(&mut lan, heir, "bob"));
+    lan.deaf.clear();
+    assert!(lan.until(|lan| lan.managers().len() == 1));
+    let left = lan.managers()[0];
+    assert!(lan.until(|lan| lan.nodes[left].participant.accepts()));
+    assert!(is_shut_out(&mut lan, left, "bob"));
+    assert!(!lan.listed(left).contains(&"bob".into()));
 }
