@@ -4,9 +4,9 @@ use std::time::Duration;
 use gsm::{Participant, ParticipantEvent};
 use integration::{Back, Cast, NodeId, Player, Property, Scenario, World};
 use member::MemberEvent;
-use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
+use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Rejected, Transmit};
 
-use crate::support::{SECOND, plays_as_its_inner};
+use crate::support::{SECOND, as_its_inner, plays_as_its_inner};
 
 const SEEDS: u64 = 60;
 
@@ -49,14 +49,6 @@ impl Machine for Aloof {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
-    fn poll_record(&mut self) -> Option<Record> {
-        self.inner.poll_record()
-    }
-
     fn poll_transmit(&mut self) -> Option<Transmit> {
         let says = |transmit: &Transmit| match transmit {
             Transmit::Multicast { bytes, .. } => {
@@ -68,13 +60,7 @@ impl Machine for Aloof {
         std::iter::from_fn(|| self.inner.poll_transmit()).find(says)
     }
 
-    fn poll_event(&mut self) -> Option<ParticipantEvent> {
-        self.inner.poll_event()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_timeout, poll_record, poll_event, poll_timeout);
 }
 
 plays_as_its_inner!([] Aloof);

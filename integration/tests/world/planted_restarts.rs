@@ -15,7 +15,9 @@ use protocol::{
 };
 
 use crate::planted_bugs::{assert_found, found};
-use crate::support::{MemberThrough, SECOND, joined, millis, plays_as_its_inner, quick, stand, standing};
+use crate::support::{
+    MemberThrough, SECOND, as_its_inner, joined, millis, plays_as_its_inner, quick, stand, standing,
+};
 
 /// A machine behind ears and hands that a test has.
 struct Behind {
@@ -38,10 +40,6 @@ impl Machine for Behind {
         self.inner.handle_input(now, input)
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
     fn poll_record(&mut self) -> Option<Record> {
         let record = self.inner.poll_record()?;
         if self.hasty {
@@ -52,17 +50,7 @@ impl Machine for Behind {
         Some(record)
     }
 
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.inner.poll_transmit()
-    }
-
-    fn poll_event(&mut self) -> Option<ParticipantEvent> {
-        self.inner.poll_event()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_timeout, poll_transmit, poll_event, poll_timeout);
 }
 
 plays_as_its_inner!([] Behind);

@@ -5,7 +5,7 @@ use integration::{Cast, Cut, NodeId, Player, Property, Scenario, World};
 use protocol::{Commit, Frame, Input, Instant, Machine, Peer, Record, Rejected, Term, Transmit};
 
 use crate::planted_bugs::found;
-use crate::support::{ManagerThrough, Meddle, SECOND, plays_as_its_inner, quick, stand};
+use crate::support::{ManagerThrough, Meddle, SECOND, as_its_inner, plays_as_its_inner, quick, stand};
 
 const BOSS: NodeId = NodeId(0);
 
@@ -138,25 +138,7 @@ impl Machine for Forgetful {
         self.inner.handle_input(now, input)
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
-    fn poll_record(&mut self) -> Option<Record> {
-        self.inner.poll_record()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.inner.poll_transmit()
-    }
-
-    fn poll_event(&mut self) -> Option<ParticipantEvent> {
-        self.inner.poll_event()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_timeout, poll_record, poll_transmit, poll_event, poll_timeout);
 }
 
 plays_as_its_inner!([] Forgetful);
@@ -204,22 +186,6 @@ struct NamesAnybody {
 impl Machine for NamesAnybody {
     type Event = ParticipantEvent;
 
-    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
-        self.inner.handle_input(now, input)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
-    fn poll_record(&mut self) -> Option<Record> {
-        self.inner.poll_record()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.inner.poll_transmit()
-    }
-
     fn poll_event(&mut self) -> Option<ParticipantEvent> {
         let in_step = |event: &ParticipantEvent| {
             matches!(event, ParticipantEvent::Manager(GsmEvent::StandbyInStep { .. }))
@@ -227,9 +193,7 @@ impl Machine for NamesAnybody {
         std::iter::from_fn(|| self.inner.poll_event()).find(|event| !in_step(event))
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_input, handle_timeout, poll_record, poll_transmit, poll_timeout);
 }
 
 plays_as_its_inner!([] NamesAnybody);

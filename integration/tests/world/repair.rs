@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use gsm::{Participant, ParticipantEvent};
 use integration::{Cast, NodeId, Player, StoreFaults, World};
-use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Record, Rejected, Transmit};
+use protocol::{DatagramKind, Envelope, Input, Instant, Lane, Machine, Rejected};
 
-use crate::support::{SECOND, joined, millis, plays_as_its_inner, quick, stand};
+use crate::support::{SECOND, as_its_inner, joined, millis, plays_as_its_inner, quick, stand};
 
 /// What became of each resync answer, in order.
 type Answers = Rc<RefCell<Vec<Result<(), Rejected>>>>;
@@ -40,25 +40,7 @@ impl Machine for Ears {
         taken
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
-    fn poll_record(&mut self) -> Option<Record> {
-        self.inner.poll_record()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.inner.poll_transmit()
-    }
-
-    fn poll_event(&mut self) -> Option<ParticipantEvent> {
-        self.inner.poll_event()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_timeout, poll_record, poll_transmit, poll_event, poll_timeout);
 }
 
 plays_as_its_inner!([] Ears);

@@ -76,6 +76,47 @@ pub(crate) fn talk(world: &mut World, members: &[NodeId], rounds: usize) {
     }
 }
 
+/// In a `Machine` that wraps a participant: these methods are those of its `inner`.
+macro_rules! as_its_inner {
+    ($($method:ident),+) => { $(as_its_inner!(@ $method);)+ };
+    (@ handle_input) => {
+        fn handle_input(
+            &mut self,
+            now: protocol::Instant,
+            input: protocol::Input<'_>,
+        ) -> Result<(), protocol::Rejected> {
+            self.inner.handle_input(now, input)
+        }
+    };
+    (@ handle_timeout) => {
+        fn handle_timeout(&mut self, now: protocol::Instant) {
+            self.inner.handle_timeout(now);
+        }
+    };
+    (@ poll_record) => {
+        fn poll_record(&mut self) -> Option<protocol::Record> {
+            self.inner.poll_record()
+        }
+    };
+    (@ poll_transmit) => {
+        fn poll_transmit(&mut self) -> Option<protocol::Transmit> {
+            self.inner.poll_transmit()
+        }
+    };
+    (@ poll_event) => {
+        fn poll_event(&mut self) -> Option<gsm::ParticipantEvent> {
+            self.inner.poll_event()
+        }
+    };
+    (@ poll_timeout) => {
+        fn poll_timeout(&self) -> Option<protocol::Instant> {
+            self.inner.poll_timeout()
+        }
+    };
+}
+
+pub(crate) use as_its_inner;
+
 /// An honest node whose events as a member pass through a test's hands.
 pub(crate) struct MemberThrough<F> {
     inner: Participant,
@@ -92,22 +133,6 @@ impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> MemberThrough<F> {
 impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
     type Event = ParticipantEvent;
 
-    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
-        self.inner.handle_input(now, input)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
-    fn poll_record(&mut self) -> Option<Record> {
-        self.inner.poll_record()
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.inner.poll_transmit()
-    }
-
     fn poll_event(&mut self) -> Option<ParticipantEvent> {
         while let Some(event) = self.inner.poll_event() {
             match event {
@@ -120,9 +145,7 @@ impl<F: FnMut(MemberEvent) -> Vec<MemberEvent>> Machine for MemberThrough<F> {
         self.events.pop_front()
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_input, handle_timeout, poll_record, poll_transmit, poll_timeout);
 }
 
 /// The rest of a wrapper's part: what it does not change.
@@ -197,10 +220,6 @@ impl<M: Meddle> Machine for ManagerThrough<M> {
         self.inner.handle_input(now, input)
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.inner.handle_timeout(now);
-    }
-
     fn poll_record(&mut self) -> Option<Record> {
         while let Some(record) = self.inner.poll_record() {
             let own = record.commit;
@@ -220,11 +239,5 @@ impl<M: Meddle> Machine for ManagerThrough<M> {
         self.transmits.pop_front()
     }
 
-    fn poll_event(&mut self) -> Option<ParticipantEvent> {
-        self.inner.poll_event()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
+    as_its_inner!(handle_timeout, poll_event, poll_timeout);
 }
