@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use openssl::{
     cipher::Cipher,
     cipher_ctx::{CipherCtx, CipherCtxRef},
@@ -14,6 +16,11 @@ pub const TAG_LEN: usize = 16;
 /// near.
 pub const MAX_SEALED_LEN: usize = 1 << 30;
 
+/// The cipher, fetched once: OpenSSL looks through its providers for each fetch, under a lock that all threads share.
+static GCM: LazyLock<Cipher> = LazyLock::new(|| {
+    Cipher::fetch(None, "AES-256-GCM", None).expect("invariant: every OpenSSL 3 provider has AES-256-GCM")
+});
+
 /// Why a sealed text was not opened: always the sender's or the network's doing, never told apart further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the sealed text does not open under this key, nonce and associated data")]
@@ -29,14 +36,14 @@ pub struct Aead {
 }
 
 impl Aead {
-    /// Fetches the cipher and makes both contexts.
+    /// Makes both contexts.
     ///
     /// # Panics
     ///
     /// If OpenSSL has no AES-256-GCM or no memory: nothing of this project can run then.
     #[must_use]
     pub fn new() -> Self {
-        Self::fetch().expect("invariant: every OpenSSL 3 provider has AES-256-GCM")
+        Self::contexts().expect("invariant: OpenSSL makes a context where there is memory for one")
     }
 
     /// Seals `plain` and appends ciphertext and tag to `out`: `plain.len() + TAG_LEN` bytes.
@@ -77,12 +84,11 @@ impl Aead {
         })
     }
 
-    fn fetch() -> Result<Self, ErrorStack> {
-        let cipher = Cipher::fetch(None, "AES-256-GCM", None)?;
+    fn contexts() -> Result<Self, ErrorStack> {
         let mut seal = CipherCtx::new()?;
-        seal.encrypt_init(Some(&cipher), None, None)?;
+        seal.encrypt_init(Some(&GCM), None, None)?;
         let mut open = CipherCtx::new()?;
-        open.decrypt_init(Some(&cipher), None, None)?;
+        open.decrypt_init(Some(&GCM), None, None)?;
         Ok(Self { seal: Direction { ctx: seal, key: None }, open: Direction { ctx: open, key: None } })
     }
 

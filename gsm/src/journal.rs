@@ -156,6 +156,15 @@ impl JournalEntry {
     const RENEWED: u8 = 11;
     const SILENT: u8 = 12;
 
+    /// Whether whoever takes over must know of it: somebody is out for good, or holds every leaf secret. If it is lost, one
+    /// that is out is in again.
+    pub(crate) const fn binds_a_successor(&self) -> bool {
+        matches!(
+            self,
+            Self::Departed { .. } | Self::Evicted { .. } | Self::Revoked { .. } | Self::Trusted { .. }
+        )
+    }
+
     /// Whether a snapshot is due after it. A store keeps the newest snapshot twice: if the journal is lost, that one still
     /// knows the subgroup, whose members can be asked, and who was evicted. After a renewal the journal holds its secret
     /// beside the secrets it renewed, which is of use to a thief alone.

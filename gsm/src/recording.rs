@@ -48,6 +48,9 @@ impl Gsm {
             self.replicate(Commit(self.outbox.last_commit().0 + 1), &bytes);
         }
         let commit = self.outbox.record(bytes);
+        if entry.binds_a_successor() {
+            self.replication.binding.on_record(commit, self.read_only);
+        }
         self.snapshot_due |= entry.outlives_the_journal();
         self.sound &= self.ledger.apply(entry).is_ok();
         self.since_snapshot += 1;

@@ -5,6 +5,7 @@
 //! for any more, and the next alarm says so before anything goes out that it lacks. Members take no takeover but by a
 //! successor that the newest alarm they heard names as in step.
 
+mod binding;
 mod follower;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use crate::journal::JournalEntry;
 use crate::member_list::Standing;
 use crate::operator::StandbyStatus;
 
+use binding::Binding;
 pub(crate) use follower::Sealed;
 use follower::{Follower, Stage};
 
@@ -33,6 +35,8 @@ pub(crate) struct Replication {
     cut_waits: Option<Instant>,
     /// Somebody went out of step, or came into it, and no alarm has said so.
     changed: bool,
+    /// What must not be lost when another one manages.
+    pub(crate) binding: Binding,
 }
 
 impl Replication {
@@ -205,6 +209,8 @@ impl Gsm {
                     self.settle_standbys(now);
                     return Err(Rejected::OutOfPlace);
                 }
+                let (sender, holds) = (follower.sender, follower.holds.unwrap_or_default());
+                self.replication.binding.on_followed(sender, holds);
                 self.pump_standbys(now);
                 self.step_in(now, conn);
                 self.settle_standbys(now);
@@ -336,6 +342,7 @@ impl Gsm {
         }
         let followed = self.replication.followed();
         self.outbox.on_stored(followed.map_or(self.durable, |followed| followed.min(self.durable)));
+        self.replication.binding.on_released(self.outbox.stored());
         self.complete_cut_if_due(now);
         self.on_merge_stored(now);
         self.advance_handing(now);

@@ -207,7 +207,8 @@ impl Gsm {
     /// none any more, from this moment on.
     ///
     /// What stands for silence here is the members' word: they did not hear this manager. Those who vouch must be members
-    /// by its own list, and the successor one whom it has told everything; so nobody whom it has put out has a say.
+    /// by its own list, and the successor one whom it has told everything; so nobody whom it has put out has a say. If it has
+    /// told anybody of an act that the successor does not know, it does not give way before it has handed that over: it merges.
     pub(crate) fn on_takeover(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Rejected> {
         if Envelope::for_domain(bytes, &self.domain)?.kind != DatagramKind::Takeover {
             return Err(Rejected::NotForUs);
@@ -252,6 +253,9 @@ impl Gsm {
             |sender| ledger.member(sender).is_some(),
             |count| checks.take_many(now, count),
         )?;
+        if self.replication.binding.is_unknown_to(office.sender) {
+            return Err(Rejected::Busy);
+        }
         self.ledger.term = self.ledger.term.max(office.start.term);
         self.step_down(office.registrar, identity);
         Ok(())

@@ -33,19 +33,19 @@ struct Size {
 }
 
 impl Scenario {
-    /// The scenario of a seed: 50 nodes for ten minutes, the last twenty seconds of them without faults, with joins,
-    /// leaves, evictions and restarts. One in twenty has real signatures and lasts a minute.
+    /// The scenario of a seed: 50 nodes for ten minutes, the last twenty or forty seconds of them without faults, with
+    /// joins, leaves, evictions and restarts. Of each LAN one to five nodes may manage: they stand by, take over, and some
+    /// managers are killed for good. One in twenty has real signatures and lasts a minute.
     pub fn drawn(seed: u64) -> Self {
-        Self::of_fifty(seed, false)
+        Self::of_fifty(seed, None)
     }
 
-    /// The same with up to five nodes in each LAN that may manage: they stand by, take over, and some managers are killed
-    /// for good.
-    pub fn succession(seed: u64) -> Self {
-        Self::of_fifty(seed, true)
+    /// The same with one node in each LAN that may manage, as seeds were drawn at first: for those kept since then.
+    pub fn one_manager(seed: u64) -> Self {
+        Self::of_fifty(seed, Some(1))
     }
 
-    fn of_fifty(seed: u64, succession: bool) -> Self {
+    fn of_fifty(seed: u64, eligible: Option<usize>) -> Self {
         let mut dice = Dice::new(seed, "size", 0);
         let members = number(dice.between(30, 44));
         let real_signatures = dice.chance(50);
@@ -59,7 +59,7 @@ impl Scenario {
         };
         let mut scenario = Self { real_signatures, ..Self::of_size(seed, &size) };
         scenario.lan = LanFaults::harsh(&mut Dice::new(seed, "network", 0));
-        scenario.draw_places(&mut Dice::new(seed, "places", 0), succession);
+        scenario.draw_places(&mut Dice::new(seed, "places", 0), eligible);
         if scenario.lans > 1 {
             // A changed address in an answer would name a manager whose multicast does not come this far.
             scenario.lan.corruption = 0;
@@ -72,9 +72,9 @@ impl Scenario {
     }
 
     /// How many LANs there are, and who may manage in each.
-    fn draw_places(&mut self, dice: &mut Dice, succession: bool) {
-        let eligible = number(dice.between(1, 5));
-        self.eligible = if succession { eligible } else { 1 };
+    fn draw_places(&mut self, dice: &mut Dice, eligible: Option<usize>) {
+        let drawn = number(dice.between(1, 5));
+        self.eligible = eligible.unwrap_or(drawn);
         self.lans = *dice.pick(&[1, 1, 1, 2, 3]).unwrap_or(&1);
         self.discovery |= self.lans > 1 || self.eligible > 1;
         self.elects = self.discovery && dice.chance(500);

@@ -443,9 +443,8 @@ fn a_manager_that_comes_back_too_late_steps_down_at_the_first_proof_though_it_is
     assert!([ann, bob].iter().all(|node| !registered(&lan, *node)));
 }
 
-/// It was in office for longer than a proof of that silence counts, and somebody was evicted meanwhile: it hands that over.
-#[test]
-fn a_manager_that_was_in_office_again_for_long_goes_with_all_that_it_did_there() {
+/// A manager came back that the other nodes do not hear, while its successor manages: it evicts bob, after so long in office.
+fn evicts_after_it_came_back(in_office: Duration) {
     let (mut lan, boss, heir, ann, bob) = company();
     lan.run(Duration::from_secs(1));
     lan.kill(boss);
@@ -455,9 +454,9 @@ fn a_manager_that_was_in_office_again_for_long_goes_with_all_that_it_did_there()
     lan.nodes[boss].up = true;
     lan.restart(boss, Part::Auto);
     assert!(lan.until(|lan| manages(lan, boss)));
-    lan.run(Duration::from_secs(3));
+    lan.run(in_office);
     lan.evict(boss, "bob");
-    lan.run(Duration::from_secs(2));
+    lan.run(Duration::from_millis(500));
     assert!(is_shut_out(&mut lan, boss, "bob") && !is_shut_out(&mut lan, heir, "bob"));
     lan.deaf.clear();
     assert!(lan.until(|lan| lan.managers().len() == 1));
@@ -465,4 +464,35 @@ fn a_manager_that_was_in_office_again_for_long_goes_with_all_that_it_did_there()
     assert!(lan.until(|lan| lan.nodes[left].participant.accepts()));
     assert!(is_shut_out(&mut lan, left, "bob"));
     assert!(!lan.listed(left).contains(&"bob".into()));
+}
+
+/// It was in office for longer than a proof of that silence counts, and hands over whom it evicted.
+#[test]
+fn a_manager_that_was_in_office_again_for_long_goes_with_all_that_it_did_there() {
+    evicts_after_it_came_back(Duration::from_secs(3));
+}
+
+/// The proof would count: but whoever follows does not know of the eviction.
+#[test]
+fn a_manager_that_evicted_somebody_as_soon_as_it_was_back_does_not_go_before_that_is_handed_over() {
+    evicts_after_it_came_back(Duration::ZERO);
+}
+
+/// It has not even begun to speak.
+#[test]
+fn nor_one_that_evicted_somebody_while_it_only_listened() {
+    let (mut lan, boss, heir, ann, bob) = company();
+    lan.run(Duration::from_secs(1));
+    lan.kill(boss);
+    assert!(lan.until(|lan| manages(lan, heir)));
+    assert!(lan.until(|lan| [ann, bob].iter().all(|node| holds_current(lan, heir, *node))));
+    lan.nodes[boss].up = true;
+    lan.restart(boss, Part::Auto);
+    assert!(!lan.nodes[boss].participant.accepts());
+    lan.evict(boss, "bob");
+    assert!(!is_shut_out(&mut lan, heir, "bob"));
+    lan.run(Duration::from_secs(20));
+    let [left] = lan.managers()[..] else { panic!("{:?} manage", lan.managers()) };
+    assert!(lan.nodes[left].participant.accepts());
+    assert!(is_shut_out(&mut lan, left, "bob"));
 }

@@ -1,7 +1,7 @@
 //! Runs the world for many seeds: `sim --seeds 1000 --from 0`. The last line says how many passed and failed.
 //!
 //! Each seed draws its faults, up to a limit for each kind; with `--worst` every run has the LAN's at that limit, with
-//! `--succession` several nodes of each LAN may manage, and take over from each other; with
+//! `--one-manager` only one node of each LAN may manage, and nobody can take over from it; with
 //! `--election` each seed is twenty nodes that elect a manager. `--trace` prints every event of one seed, a line each.
 
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ const THREADS: usize = 2;
 enum Kind {
     Drawn,
     Worst,
-    Succession,
+    OneManager,
     Election,
 }
 
@@ -32,7 +32,7 @@ struct Order {
 
 fn main() -> ExitCode {
     let Some(order) = arguments(std::env::args().skip(1)) else {
-        eprintln!("usage: sim [--seeds N] [--from S] [--worst | --succession | --election] [--trace]");
+        eprintln!("usage: sim [--seeds N] [--from S] [--worst | --one-manager | --election] [--trace]");
         return ExitCode::from(2);
     };
     let (next, failed) = (AtomicU64::new(order.from), AtomicU64::new(0));
@@ -68,7 +68,7 @@ fn run(order: Order, seed: u64) -> Result<String, String> {
     let scenario = match order.kind {
         Kind::Drawn => Scenario::drawn(seed),
         Kind::Worst => Scenario { lan: LanFaults::worst(), ..Scenario::drawn(seed) },
-        Kind::Succession => Scenario::succession(seed),
+        Kind::OneManager => Scenario::one_manager(seed),
         Kind::Election => Scenario::election(seed),
     };
     if order.trace {
@@ -79,7 +79,7 @@ fn run(order: Order, seed: u64) -> Result<String, String> {
         world.trace_to(|line| println!("{line}"));
     }
     let done = match order.kind {
-        Kind::Drawn | Kind::Worst | Kind::Succession => world.run().map(|report| report.to_string()),
+        Kind::Drawn | Kind::Worst | Kind::OneManager => world.run().map(|report| report.to_string()),
         Kind::Election => world.run_election().map(|report| report.to_string()),
     };
     done.map_err(|failure| failure.to_string())
@@ -91,7 +91,7 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Option<Order> {
     while let Some(name) = args.next() {
         match name.as_str() {
             "--worst" if order.kind == Kind::Drawn => order.kind = Kind::Worst,
-            "--succession" if order.kind == Kind::Drawn => order.kind = Kind::Succession,
+            "--one-manager" if order.kind == Kind::Drawn => order.kind = Kind::OneManager,
             "--election" if order.kind == Kind::Drawn => order.kind = Kind::Election,
             "--from" => order.from = args.next()?.parse().ok()?,
             "--seeds" => order.seeds = args.next()?.parse().ok()?,

@@ -37,25 +37,25 @@ fn all_pass(seeds: u64, scenario: impl Fn(u64) -> Scenario + Sync) {
 /// gave up on a slow store or a dead manager too soon, or a manager came back to another address than its members were at.
 const KEPT: [u64; 7] = [20_905, 21_695, 219, 256, 340, 551, 832];
 
-/// The same of fifty nodes. In 130 a member was found by somebody in two LANs and stayed with a manager whose multicast it
-/// never heard, in 1343 the only one of its LAN that may manage; in 514 a manager whose store worked again told of a key
-/// update before its record was durable. In 1125 the oracle held nodes that came back to a manager whose store was put back to
-/// an eviction that it had forgotten.
-const KEPT_OF_FIFTY: [u64; 4] = [130, 514, 1_125, 1_343];
+/// The same of fifty nodes, of which one in each LAN may manage. In 130 a member was found by somebody in two LANs and stayed
+/// with a manager whose multicast it never heard, in 1343 the only one of its LAN that may manage; in 514 a manager whose store
+/// worked again told of a key update before its record was durable. In 1125 the oracle held nodes that came back to a manager
+/// whose store was put back to an eviction that it had forgotten.
+const KEPT_OF_ONE_MANAGER: [u64; 4] = [130, 514, 1_125, 1_343];
 
-/// The same with several nodes that may manage. In 30 and 139 the successor alone had shut somebody out; in 300 it had been
-/// evicted itself, and took over before it was told; in 399 a node whose store had worked again while it was a member managed as
-/// if it had not; in 470 a node took over that knew that it was evicted itself. In the others the oracle mixed up what two
-/// managers of one subgroup did apart from each other (in 259: whom the old one had stand by where its successor had lost it),
-/// or held one whose store was put back to what nobody could tell it.
-const KEPT_OF_SUCCESSION: [u64; 13] = [30, 66, 91, 95, 121, 139, 256, 259, 267, 300, 399, 452, 470];
+/// The same with several that may. In 30 and 139 the successor alone had shut somebody out; in 300 it had been evicted itself,
+/// and took over before it was told; in 399 a node whose store had worked again while it was a member managed as if it had not;
+/// in 470 a node took over that knew that it was evicted itself. In the others the oracle mixed up what two managers of one
+/// subgroup did apart from each other (in 259: whom the old one had stand by where its successor had lost it), or held one
+/// whose store was put back to what nobody could tell it. Those below five hundred are among the drawn ones above.
+const KEPT_OF_FIFTY: [u64; 0] = [];
 
 #[test]
 fn seeds_that_once_failed_pass() {
     let small = KEPT.map(|seed| (seed, Scenario::small(seed)));
+    let of_one_manager = KEPT_OF_ONE_MANAGER.map(|seed| (seed, Scenario::one_manager(seed)));
     let of_fifty = KEPT_OF_FIFTY.map(|seed| (seed, Scenario::drawn(seed)));
-    let of_succession = KEPT_OF_SUCCESSION.map(|seed| (seed, Scenario::succession(seed)));
-    for (seed, scenario) in small.into_iter().chain(of_fifty).chain(of_succession) {
+    for (seed, scenario) in small.into_iter().chain(of_one_manager).chain(of_fifty) {
         if let Err(failure) = World::new(seed, scenario).run() {
             panic!("{failure}");
         }
