@@ -167,6 +167,9 @@ impl Roll {
             trusted.remove(&own.identity);
         }
         let Some(successor) = self.followed_by.remove(&node) else { return };
+        // It was told everything, and is not out: it manages.
+        let own = self.journals.get(&successor).and_then(|pages| pages.now.own);
+        own.and_then(|own| self.registered(own)).map(|own| trusted.remove(&own.identity));
         if let Some(pages) = self.journals.get_mut(&successor) {
             pages.now.trusted.extend(trusted);
             if let Some((_, mark)) = pages.marks.iter_mut().next_back() {
@@ -216,9 +219,9 @@ impl Roll {
                 now.term = Some(term);
                 self.manager = Some(node);
                 now.renewal.map(|renewal| self.renewed.insert(inst, renewal));
-                // The manager itself is not out.
-                if let Some(registered) = self.registered(own) {
-                    now.trusted.remove(&registered.identity);
+                // The manager itself is not out, whether or not its new registration has been recorded.
+                for own in now.own.into_iter().chain([own]) {
+                    self.registered(own).map(|registered| now.trusted.remove(&registered.identity));
                 }
                 // The own node's registration ends, unless the start goes on with it.
                 if let Some(before) = now.own.replace(own).filter(|before| *before != own) {
