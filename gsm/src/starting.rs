@@ -35,6 +35,8 @@ const FAREWELLS: u32 = 3;
 const ANSWER_CHECKS: u32 = 4 * SIGNATURE_CHECKS_PER_SECOND;
 /// What an answer costs of them: a forged one shows itself by its alarm, or by its first revocation.
 const CHECKS_AN_ANSWER: u32 = 2;
+/// Different answers that are remembered. Members that saw the same say so in the same bytes, once for each question.
+const ANSWERS_KEPT: usize = 64;
 /// The share of a question that everybody shall answer.
 const EVERYBODY: u16 = u16::MAX;
 
@@ -69,6 +71,8 @@ pub(crate) struct Starting {
     /// Another start was heard and told of.
     told: bool,
     answers: Budget,
+    /// Answers that were taken: the same one again says nothing new, and is not checked again.
+    taken: Vec<Vec<u8>>,
     /// JOINs that came meanwhile: answered as soon as it serves.
     joins: Vec<(ConnId, Join)>,
 }
@@ -86,6 +90,7 @@ impl Starting {
             shown: BTreeSet::new(),
             told: false,
             answers: Budget::new(SIGNATURE_CHECKS_PER_SECOND, ANSWER_CHECKS),
+            taken: Vec::new(),
             joins: Vec::new(),
         }
     }
@@ -230,6 +235,9 @@ impl Gsm {
         if reader.u64()? != nonce {
             return Err(Rejected::Stale);
         }
+        if starting.taken.iter().any(|taken| taken == bytes) {
+            return Err(Rejected::Stale);
+        }
         if !starting.answers.take_many(now, CHECKS_AN_ANSWER) {
             return Err(Rejected::OverBudget);
         }
@@ -238,6 +246,9 @@ impl Gsm {
         starting.sight(&answer.alarm);
         let shown = answer.revocations.iter().map(|signed| signed.revocation);
         starting.shown.extend(shown.filter(|revocation| !self.policy.knows(revocation)));
+        if starting.taken.len() < ANSWERS_KEPT {
+            starting.taken.push(bytes.to_vec());
+        }
         Ok(())
     }
 

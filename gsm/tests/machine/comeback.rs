@@ -369,6 +369,30 @@ fn a_flood_of_forged_answers_does_not_hide_that_the_journal_is_an_old_one() {
     assert!(rolled_back(&manager).is_some());
 }
 
+/// Attack A35: the same, with an answer that is genuine, of a member that saw less than the other one.
+#[test]
+fn an_answer_that_is_sent_again_and_again_costs_the_manager_one_check_and_hides_nothing() {
+    let mut manager = Manager::start();
+    let mut members = followers(&mut manager, &["a", "b", "c"]);
+    let old = manager.journal.clone();
+    let (behind, ahead) = members.split_at_mut(1);
+    manager.evict("b");
+    hear(ahead, &manager);
+    let mut manager = Manager::resume(manager.now, old, false);
+    manager.advance(Duration::from_millis(510));
+    let question = behind[0].question(&manager).unwrap();
+    let harmless = behind[0].answers(&question).pop().unwrap();
+    manager.unicast(address(1), &harmless).unwrap();
+    for _ in 0..1_200 {
+        assert_eq!(manager.unicast(address(66), &harmless), Err(Rejected::Stale));
+    }
+    for answer in ahead.last().unwrap().answers(&question) {
+        manager.unicast(address(1), &answer).unwrap();
+    }
+    manager.advance(START);
+    assert!(rolled_back(&manager).is_some());
+}
+
 /// A process that was not dead after all, or a copy of the state on another host.
 #[test]
 fn the_older_of_two_starts_gives_up_and_stays_silent_while_it_hears_the_newer() {
