@@ -194,6 +194,7 @@ impl Oracle {
             let book = self.books.entry(*subgroup).or_insert_with(|| Book::new(domain, &self.setting));
             book.on_started(*term, *inst, signs_with, &self.setting);
         }
+        self.succession.on_record(node, &entry);
         if matches!(entry, JournalEntry::SteppedDown) {
             self.on_stepped_down(at, node);
         }
@@ -228,9 +229,7 @@ impl Oracle {
         let taken = Taken { live, term, own: held.own(), of, cut };
         let manager = taken.own.and_then(|own| book.roll().managed_by(own, node));
         let verdict = match (manager, self.acknowledged.member(node)) {
-            (Some(manager), Some(own)) => {
-                self.succession.check_taken(book.roll(), (manager, own), &taken.live)
-            }
+            (Some(manager), Some(own)) => self.succession.check_taken(book.roll(), (manager, own), &taken),
             _ => Ok(()),
         };
         self.succession.forget(node);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gsm::GsmEvent;
-use protocol::SenderId;
+use gsm::{GsmEvent, JournalEntry};
+use protocol::{Inst, SenderId};
 
-use super::roll::Roll;
+use super::roll::{Roll, Taken};
 use crate::node::NodeId;
 
 /// What managers have told, how much of it each standby must hold, and who gives way to whom.
@@ -17,11 +17,45 @@ pub(crate) struct Succession {
     held: BTreeMap<(NodeId, SenderId), Option<usize>>,
     /// From whom everything is handed over, and to whom.
     giving: BTreeMap<NodeId, NodeId>,
+    /// What each node has recorded since its process began.
+    recorded: BTreeMap<NodeId, Recorded>,
+    /// Who was out by the records asked for up to each start's end, whether or not they became durable.
+    out: BTreeMap<Inst, BTreeSet<SenderId>>,
+}
+
+/// Whom one node has recorded to be out, and in which start of its own it is.
+#[derive(Debug, Default)]
+struct Recorded {
+    start: Option<Inst>,
+    out: BTreeSet<SenderId>,
 }
 
 impl Succession {
     pub(crate) const fn new() -> Self {
-        Self { told: BTreeMap::new(), held: BTreeMap::new(), giving: BTreeMap::new() }
+        Self {
+            told: BTreeMap::new(),
+            held: BTreeMap::new(),
+            giving: BTreeMap::new(),
+            recorded: BTreeMap::new(),
+            out: BTreeMap::new(),
+        }
+    }
+
+    /// A manager asks for a record. Its standbys may hold it before its own store does, and for longer.
+    pub(crate) fn on_record(&mut self, node: NodeId, entry: &JournalEntry) {
+        let recorded = self.recorded.entry(node).or_default();
+        match entry {
+            JournalEntry::Started { inst, .. } => recorded.start = Some(*inst),
+            JournalEntry::Departed { sender }
+            | JournalEntry::Silent { sender }
+            | JournalEntry::Evicted { sender, .. } => {
+                recorded.out.insert(*sender);
+            }
+            _ => return,
+        }
+        if let Some(start) = recorded.start {
+            self.out.insert(start, recorded.out.clone());
+        }
     }
 
     /// A manager tells of something.
@@ -55,6 +89,7 @@ impl Succession {
     /// A node begins anew, or is a manager no more: what it told before is not for its own standbys to keep.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.told.remove(&node);
+        self.recorded.remove(&node);
         self.held.retain(|(of, _), _| *of != node);
     }
 
@@ -62,6 +97,7 @@ impl Succession {
     pub(crate) fn on_killed(&mut self, node: NodeId, forgotten: bool) {
         self.freeze(node, |_| true);
         self.giving.remove(&node);
+        self.recorded.remove(&node);
         if forgotten {
             self.forget(node);
         }
@@ -83,7 +119,7 @@ impl Succession {
         &self,
         roll: &Roll,
         (of, standby): (NodeId, SenderId),
-        live: &BTreeSet<SenderId>,
+        taken: &Taken,
     ) -> Result<(), String> {
         let Some(told) = self.told.get(&of) else { return Ok(()) };
         let count = match self.held.get(&(of, standby)) {
@@ -91,9 +127,12 @@ impl Succession {
             None => return Err(format!("{standby} takes over from {of:?} and was never in step")),
         };
         let last: BTreeMap<SenderId, bool> = told.iter().take(count).copied().collect();
+        let out = taken.of.and_then(|of| self.out.get(&of));
+        let live = &taken.live;
         for (sender, is_in) in last {
-            // What is not told yet may be there already.
-            let gone = roll.departed(sender).is_some() || roll.evicted(sender).is_some();
+            // What is not told yet may be there already, and stays there if the manager died before its own store had it.
+            let recorded = out.is_some_and(|out| out.contains(&sender));
+            let gone = recorded || roll.departed(sender).is_some() || roll.evicted(sender).is_some();
             if is_in && !live.contains(&sender) && !gone {
                 return Err(format!(
                     "{sender} was told to be in, and {standby}, who takes over, has lost it"

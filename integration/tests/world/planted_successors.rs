@@ -1,11 +1,13 @@
 //! The oracle sees what it is for, where one manager follows another: a bug of each kind, planted around honest machines.
 
 use gsm::{GsmEvent, JournalEntry, Participant, ParticipantEvent, StandbyGone};
-use integration::{Cast, Cut, NodeId, Player, Property, Scenario, World};
-use protocol::{Commit, Frame, Input, Instant, Machine, Peer, Record, Rejected, Term, Transmit};
+use integration::{Cast, Cut, Honest, NodeId, Player, Property, Scenario, StoreFaults, World};
+use protocol::{Commit, Frame, Input, Instant, Machine, Peer, Record, Rejected, SenderId, Term, Transmit};
 
 use crate::planted_bugs::found;
-use crate::support::{ManagerThrough, Meddle, SECOND, as_its_inner, plays_as_its_inner, quick, stand};
+use crate::support::{
+    ManagerThrough, Meddle, SECOND, as_its_inner, millis, plays_as_its_inner, quick, stand,
+};
 
 const BOSS: NodeId = NodeId(0);
 
@@ -176,6 +178,75 @@ fn what_was_told_after_a_standby_was_dropped_it_need_not_hold() {
     world.kill(BOSS);
     world.run_for(6 * SECOND);
     assert_eq!(found(&world, Property::Durability), Vec::<String>::new());
+}
+
+/// A standby that takes the departure of one member for that of another one.
+struct Confused {
+    inner: Participant,
+    victim: SenderId,
+}
+
+impl Machine for Confused {
+    type Event = ParticipantEvent;
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Rejected> {
+        if let Input::Frame { conn, bytes } = &input
+            && let Some(Frame::Change(commit, entry)) = frame(bytes)
+            && let Ok(JournalEntry::Departed { .. }) = JournalEntry::decode(&entry)
+        {
+            let departed = JournalEntry::Departed { sender: self.victim };
+            let bytes = Frame::Change(commit, departed.encode()).encode();
+            return self.inner.handle_input(now, Input::Frame { conn: *conn, bytes: &bytes });
+        }
+        self.inner.handle_input(now, input)
+    }
+
+    as_its_inner!(handle_timeout, poll_record, poll_transmit, poll_event, poll_timeout);
+}
+
+plays_as_its_inner!([] Confused);
+
+struct ConfusedStandby(SenderId);
+
+impl Cast for ConfusedStandby {
+    fn player(&mut self, node: NodeId, inner: Participant) -> Box<dyn Player> {
+        if node == BOSS { Box::new(inner) } else { Box::new(Confused { inner, victim: self.0 }) }
+    }
+}
+
+#[test]
+fn durability_a_successor_that_has_lost_who_was_told_to_be_in_is_caught() {
+    let sender = |world: &World, node| world.ring(node).expect("a member").own;
+    let honest = company(Honest);
+    let senders = [5, 6].map(|node| (sender(&honest, NodeId(node)), NodeId(node)));
+    let (victim, leaver) = (senders.iter().min().expect("two").0, senders.iter().max().expect("two").1);
+    let mut world = company(ConfusedStandby(victim));
+    world.leave(leaver);
+    world.run_for(SECOND);
+    world.kill(BOSS);
+    world.run_for(6 * SECOND);
+    assert_eq!(world.managing(), Some(NodeId(1)));
+    is_found(&world, Property::Durability, "was told to be in");
+}
+
+/// The standby has the record of an eviction before the manager's own store does. If the manager dies then, nobody was told
+/// of it, and the successor carries it out.
+#[test]
+fn what_a_manager_was_about_to_do_its_successor_may_do() {
+    // Whether a record that is on its way to the disk gets there before the end is chance.
+    for seed in 0..4 {
+        let store = StoreFaults::slow(millis(20));
+        let scenario = Scenario { eligible: 2, discovery: true, reserve: 0, store, ..quick(11) };
+        let mut world = stand(World::new(seed, scenario));
+        let evicted = world.ring(NodeId(5)).expect("a member").own;
+        world.evict(NodeId(5)).expect("a member");
+        world.run_for(millis(10));
+        world.kill(BOSS);
+        world.run_for(6 * SECOND);
+        assert_eq!(world.managing(), Some(NodeId(1)));
+        assert!(world.gsm().members().all(|listed| listed.sender != evicted));
+        assert_eq!(world.violations(), []);
+    }
 }
 
 /// A manager that names a standby in its alarms which it never had in step.
