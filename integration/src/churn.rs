@@ -52,7 +52,9 @@ impl World {
         // Neither a manager nor who was set up as one is told to leave, not even while it is down.
         let set_up = if self.scenario.elects { 0 } else { self.scenario.lans };
         let others = self.ids().filter(|id| id.0 >= set_up.max(1) && !managers.contains(id));
-        let fitting: Vec<_> = others.filter(|id| fits(&self.nodes[id.0])).collect();
+        let goes = matches!(churn, Churn::Leave | Churn::Crash | Churn::Evict);
+        let stays = |id: &NodeId| goes && self.may_manage(*id) && !self.may_be_succeeded(*id);
+        let fitting: Vec<_> = others.filter(|id| fits(&self.nodes[id.0]) && !stays(id)).collect();
         let Some(&id) = self.dice.pick(&fitting) else { return };
         match churn {
             Churn::Join => self.join(id),
@@ -126,15 +128,24 @@ impl World {
 
     /// A manager dies and stays dead, if another node may take its place.
     fn kill_for_good(&mut self, manager: NodeId) {
-        let home = self.network.lans_of(manager)[0];
-        let others = self.ids().filter(|id| *id != manager && self.network.lans_of(*id)[0] == home);
-        let able = |id: &NodeId| {
-            let node = &self.nodes[id.0];
-            node.roles.manager && node.wanted && node.process.is_up()
-        };
-        if others.filter(able).count() > 0 {
+        if self.may_be_succeeded(manager) {
             let fuse = self.dice.below(60);
             self.doom(manager, Doom { fuse, down: Duration::ZERO, back: None, again: false });
         }
+    }
+
+    /// Whether another node of its LAN may manage in a node's place. Of a LAN where nobody may, nothing could be asked but
+    /// that its members keep their keys until they are too old: so the last one that may is neither taken out nor killed.
+    fn may_be_succeeded(&self, id: NodeId) -> bool {
+        let home = self.network.lans_of(id)[0];
+        self.ids()
+            .any(|other| other != id && self.network.lans_of(other)[0] == home && self.may_manage(other))
+    }
+
+    /// Whether a node runs that may manage, and goes on to.
+    fn may_manage(&self, id: NodeId) -> bool {
+        let node = &self.nodes[id.0];
+        let dies = node.doom.is_some_and(|doom| doom.back.is_none());
+        node.roles.manager && node.wanted && node.process.is_up() && !dies
     }
 }
