@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use data::KeyRing;
-use protocol::{CloseReason, Refusal, RegNo, SenderId, StateId, SubgroupId, Suspicion};
+use protocol::{CloseReason, Grant, Refusal, RegNo, SenderId, StateId, SubgroupId, Suspicion};
 
 /// Something that happened to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +13,8 @@ pub enum MemberEvent {
     Granted(Place),
     /// The join is durable at the manager; the next key update lets the member in.
     Admitted,
+    /// What another manager had granted came to nothing: listen again where the membership is that stands.
+    Stays(Place),
     /// A new state is held.
     Installed {
         /// Which.
@@ -104,6 +106,21 @@ pub struct Place {
     pub data: SocketAddr,
     /// How many hops multicast may go.
     pub ttl: u8,
+}
+
+impl Place {
+    /// The place of a grant, by the manager of this identity.
+    pub(crate) fn of(grant: &Grant, manager: &str) -> Self {
+        Self {
+            subgroup: grant.domain.subgroup,
+            reg_no: grant.reg_no,
+            sender: grant.sender,
+            manager: manager.to_owned(),
+            control: grant.control,
+            data: grant.data,
+            ttl: grant.ttl,
+        }
+    }
 }
 
 /// How a membership ended.

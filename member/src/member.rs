@@ -108,6 +108,8 @@ pub struct Member {
     candidates: Candidates,
     exchange: RegistrationExchange,
     aim: Option<Aim>,
+    /// The driver listens where another manager has granted a place.
+    listens_elsewhere: bool,
     revocations: Revocations,
     witness: Witness,
     membership: Option<Box<Membership>>,
@@ -175,6 +177,7 @@ impl Member {
             candidates,
             exchange: RegistrationExchange::numbered_from(next_conn),
             aim: None,
+            listens_elsewhere: false,
             revocations: Revocations::new(),
             witness: Witness::new(),
             membership: None,
@@ -294,6 +297,7 @@ impl Member {
 
     /// The membership of an admission begins; one that stood before is over.
     fn begin(&mut self, now: Instant, admission: Admission) {
+        self.listens_elsewhere = false;
         self.stop_looking();
         self.repair = Repair::new();
         self.leaving = None;

@@ -17,6 +17,7 @@ use protocol::{
 use crate::activation::Activation;
 use crate::blocks::Blocks;
 use crate::config::MemberConfig;
+use crate::event::Place;
 use crate::reception::Reception;
 use crate::registration::Admission;
 
@@ -28,6 +29,8 @@ const MAX_PENDING: usize = 16;
 pub(crate) struct Membership {
     grant: Grant,
     keys: RegistrationKeys,
+    /// The manager's identity; of one that took over, its sender id until it is known.
+    manager: String,
     /// Where it registered.
     registrar: SocketAddr,
     /// Where the manager takes unicast. A manager that was started again may have another port than when it granted.
@@ -76,7 +79,7 @@ pub(crate) struct Effect {
 
 impl Membership {
     pub(crate) fn new(admission: Admission, config: &MemberConfig) -> Self {
-        let Admission { grant, keys, registrar, .. } = admission;
+        let Admission { grant, keys, manager, registrar } = admission;
         let path = KeyPath::new(
             grant.domain.suite,
             grant.tree,
@@ -102,6 +105,7 @@ impl Membership {
             reached: grant.state,
             grant,
             keys,
+            manager,
             path,
             gate,
             activation,
@@ -120,6 +124,10 @@ impl Membership {
 
     pub(crate) const fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::of(&self.grant, &self.manager)
     }
 
     pub(crate) const fn registrar(&self) -> SocketAddr {

@@ -127,6 +127,11 @@ impl RegistrationExchange {
         self.exchange.is_some()
     }
 
+    /// Whether a manager granted a place and has not said that the node is in.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| matches!(exchange.stage, Stage::Confirmed(_)))
+    }
+
     /// Whether anybody is being tried.
     pub(crate) fn is_busy(&self) -> bool {
         self.exchange.is_some() || !self.attempts.is_empty()

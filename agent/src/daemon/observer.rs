@@ -134,16 +134,20 @@ impl Record {
                 (self.resumed, self.other_start, self.standby_lost) = (None, false, None);
                 Some(happened!(info, &self.group, "role.member"))
             }
-            ParticipantEvent::Place(place) => {
-                self.place = Some(place);
-                None
-            }
+            ParticipantEvent::Place(place) => self.listens(place),
         }
+    }
+
+    /// Where the node is to be found now; nothing to say in that.
+    fn listens(&mut self, place: Place) -> Option<Happening> {
+        self.place = Some(place);
+        None
     }
 
     fn on_member(&mut self, event: MemberEvent) -> Option<Happening> {
         Some(match event {
             MemberEvent::Granted(place) => self.on_granted(place),
+            MemberEvent::Stays(place) => return self.listens(place),
             MemberEvent::Admitted => {
                 self.standing = Standing::Admitted;
                 happened!(info, &self.group, "join.admitted")

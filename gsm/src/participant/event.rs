@@ -24,7 +24,7 @@ pub enum ParticipantEvent {
     /// The node is in this mode from here on. The first event of all; what comes after it is of that mode.
     Became(Mode),
     /// The subgroup that this node manages is multicast here: listen there from now on. A member learns it from
-    /// [`MemberEvent::Granted`]; [`ParticipantEvent::place`] knows both.
+    /// [`MemberEvent::Granted`] and [`MemberEvent::Stays`]; [`ParticipantEvent::place`] knows all three.
     Place(Place),
 }
 
@@ -32,7 +32,9 @@ impl ParticipantEvent {
     /// Where the driver listens from now on, if that is what happened.
     pub const fn place(&self) -> Option<&Place> {
         match self {
-            Self::Place(place) | Self::Member(MemberEvent::Granted(place)) => Some(place),
+            Self::Place(place) | Self::Member(MemberEvent::Granted(place) | MemberEvent::Stays(place)) => {
+                Some(place)
+            }
             _ => None,
         }
     }

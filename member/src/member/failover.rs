@@ -168,6 +168,16 @@ impl Member {
         self.outbox.tell(MemberEvent::ManagerChanged { by: office.sender, start: office.start });
     }
 
+    /// The name of a manager that took over is known now.
+    pub(super) fn name_manager(&mut self, identity: &str) {
+        if std::mem::take(&mut self.nameless) {
+            if let Some(membership) = &mut self.membership {
+                membership.name_manager(identity);
+            }
+            self.outbox.tell(MemberEvent::ManagerNamed { identity: identity.to_owned() });
+        }
+    }
+
     /// Asks the manager to vouch for this member anew, until it has.
     pub(super) fn ask_credential(&mut self, now: Instant) {
         let nonce = now.micros();

@@ -12,7 +12,7 @@ use super::subgroup::QUIET_INTERVALS;
 use super::{Aim, Member, Timer};
 use crate::election::{Action, Standing};
 use crate::event::{Ending, MemberEvent, Move, Place};
-use crate::registration::{Admission, Avoid, Progress, jitter};
+use crate::registration::{Avoid, Progress, jitter};
 use crate::search::{Step, local_find};
 
 /// The wait after a reason that only an operator can change, at most; at least half of it.
@@ -48,6 +48,7 @@ impl Member {
         self.aim = None;
         let closes = self.exchange.abandon();
         self.send_all(closes);
+        self.stay();
         self.search.stop();
         self.candidates.clear();
         self.stop_standing();
@@ -185,7 +186,9 @@ impl Member {
         let failed = match progress {
             Progress::Going => return,
             Progress::Granted(admission) => {
-                self.outbox.tell(MemberEvent::Granted(place(&admission)));
+                self.listens_elsewhere = self.membership.is_some();
+                let place = Place::of(&admission.grant, &admission.manager);
+                self.outbox.tell(MemberEvent::Granted(place));
                 return;
             }
             Progress::Admitted(admission) => {
@@ -207,11 +210,23 @@ impl Member {
             }
             Progress::OldPlace(registrar) => registrar,
         };
+        self.stay();
         self.candidates.failed(now, failed, &mut *self.rng.0);
         if self.has_tried_all(now)
             && let Some(election) = &mut self.election
         {
             election.candidates_failed(now, &mut *self.rng.0);
+        }
+    }
+
+    /// The driver listens where a manager grants a place, for the first key update may come before the word that the node
+    /// is in. If that word does not come, the membership that stands is followed where it is.
+    fn stay(&mut self) {
+        if !self.exchange.is_granted()
+            && std::mem::take(&mut self.listens_elsewhere)
+            && let Some(membership) = &self.membership
+        {
+            self.outbox.tell(MemberEvent::Stays(membership.place()));
         }
     }
 
@@ -309,10 +324,7 @@ impl Member {
                 if let Some(membership) = &mut self.membership {
                     membership.on_presence(presence.alarm.state, &presence.registrars);
                 }
-                if std::mem::take(&mut self.nameless) {
-                    let identity = presence.manager.identity.clone();
-                    self.outbox.tell(MemberEvent::ManagerNamed { identity });
-                }
+                self.name_manager(&presence.manager.identity);
                 if self.aim.is_some() {
                     self.prove_all(presence);
                 }
@@ -476,18 +488,5 @@ impl Member {
         let grant = self.membership.as_ref()?.grant();
         let avoids = matches!(self.aim, Some(Aim::Away | Aim::Moved));
         avoids.then_some((grant.domain.subgroup, grant.manager))
-    }
-}
-
-fn place(admission: &Admission) -> Place {
-    let grant = &admission.grant;
-    Place {
-        subgroup: grant.domain.subgroup,
-        reg_no: grant.reg_no,
-        sender: grant.sender,
-        manager: admission.manager.clone(),
-        control: grant.control,
-        data: grant.data,
-        ttl: grant.ttl,
     }
 }

@@ -100,6 +100,12 @@ impl Membership {
         let _ = self.follow(office.start, office.address);
         self.manager_address = office.address;
         self.registrar = office.registrar;
+        self.name_manager(&office.sender.to_string());
+    }
+
+    /// What the manager is called.
+    pub(crate) fn name_manager(&mut self, identity: &str) {
+        identity.clone_into(&mut self.manager);
     }
 
     /// The manager vouches for the member anew.

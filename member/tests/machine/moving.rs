@@ -144,6 +144,37 @@ fn a_manager_that_is_heard_again_is_stayed_with() {
     assert_eq!(node.multicast(DatagramKind::Find).len(), 0);
 }
 
+/// The other one cannot write it down, or dies: where this node has listened for it meanwhile, its own manager is not heard.
+#[test]
+fn a_place_elsewhere_that_comes_to_nothing_leads_back_to_where_the_own_manager_is_heard() {
+    for fails in ["refused", "closed", "late", "left"] {
+        let (manager, mut node) = left_alone(4);
+        let mut other = Manager::of(0x7777, 0x71);
+        node.discovery(&presence(holder(5), &mut other, &[registrar(5)])).unwrap();
+        node.pass(SECOND);
+        let conn = node.opened();
+        let (grant, confirm) = other.grant(&node.join(), &channel(), |_, _| {});
+        node.forget();
+        node.frame(conn, &Frame::Grant(Box::new(grant.clone()), confirm)).unwrap();
+        assert!(matches!(&node.events[..], [MemberEvent::Granted(place)] if place.control == grant.control));
+        match fails {
+            "refused" => node.frame(conn, &Frame::Refused(Refusal::ReadOnly)).unwrap(),
+            "closed" => node.input(Input::Closed { conn, why: CloseReason::TimedOut }).unwrap(),
+            "late" => node.pass(11 * SECOND),
+            _ => {
+                node.member.leave(node.now);
+                node.drain();
+            }
+        }
+        let stays = node.events.iter().filter_map(|event| match event {
+            MemberEvent::Stays(place) => Some((place.subgroup, place.sender, place.manager.as_str())),
+            _ => None,
+        });
+        let own = (manager.domain.subgroup, manager.registration().sender, "manager.example");
+        assert_eq!(stays.collect::<Vec<_>>(), [own], "{fails}");
+    }
+}
+
 /// What nobody vouches for is tried, and TLS decides; a name for the own subgroup's manager moves nobody at once.
 #[test]
 fn hints_move_a_member_only_elsewhere_or_after_ten_seconds() {
