@@ -93,6 +93,11 @@ impl Acknowledged {
         self.admitted.get(&node).map(|(_, sender)| *sender)
     }
 
+    /// A node was killed: what was not durable it has not learned, and nobody was told that it had.
+    pub(crate) fn on_killed(&mut self, node: NodeId, durable: Commit) {
+        self.learned.retain(|(of, _), commit| *of != node || *commit <= durable);
+    }
+
     /// Nobody who could tell this manager has heard that this one was put out.
     pub(crate) fn forgive(&mut self, identity: &str, manager: NodeId) {
         self.learned.remove(&(manager, Revocation::identity_hash(identity)));

@@ -322,6 +322,7 @@ impl Oracle {
     pub fn on_killed(&mut self, node: NodeId, durable: Commit, held: Commit) {
         self.succession.on_killed(node, held < durable);
         self.deliveries.on_killed(node);
+        self.acknowledged.on_killed(node, durable);
         for subgroup in self.kept.get(&node).into_iter().flatten() {
             if let Some(book) = self.books.get_mut(subgroup) {
                 book.on_killed(node, durable, held);
