@@ -99,7 +99,10 @@ impl Succession {
         self.giving.remove(&node);
         self.recorded.remove(&node);
         if forgotten {
-            self.forget(node);
+            self.told.remove(&node);
+            // Who was in step may still take over, from what was before: it knows nothing of what is told from here on.
+            let standbys = self.held.iter_mut().filter(|((of, _), _)| *of == node);
+            standbys.for_each(|(_, held)| *held = Some(0));
         }
     }
 
