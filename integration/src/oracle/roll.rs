@@ -50,6 +50,8 @@ struct Pages {
     now: Mark,
     /// The journal's past, for when its end is lost.
     marks: BTreeMap<Commit, Mark>,
+    /// What was lost of it: a standby may go on from there.
+    lost: Vec<Mark>,
 }
 
 /// What a node goes on with that takes over.
@@ -155,7 +157,7 @@ impl Roll {
         let Some(pages) = self.journals.get(&manager) else { return BTreeSet::new() };
         let held =
             |mark: &&Mark| mark.live == taken.live && mark.cut == taken.cut && mark.term == Some(taken.term);
-        pages.marks.values().find(held).unwrap_or(&pages.now).trusted.clone()
+        pages.marks.values().chain(&pages.lost).find(held).unwrap_or(&pages.now).trusted.clone()
     }
 
     /// A manager is none any more, and has handed nothing over: whom it has told everything, its successor would have to
@@ -316,7 +318,8 @@ impl Roll {
         }
         settle(&mut self.cuts, node, durable);
         if let Some(pages) = self.journals.get_mut(&node) {
-            pages.marks.retain(|commit, _| *commit <= held);
+            let lost = pages.marks.split_off(&Commit(held.0 + 1));
+            pages.lost.extend(lost.into_values());
             pages.now = pages.marks.last_key_value().map(|(_, mark)| mark.clone()).unwrap_or_default();
         }
     }
