@@ -72,6 +72,7 @@ const KEPT_OF_FIFTY: &[(u64, &str)] = &[
     (4_371, "oracle: a manager that died before a record was durable was held to it"),
     (10_071, "oracle: a standby of a manager whose store was put back was held for one that was never in step"),
     (10_325, "oracle: what a store had forgotten was not what its successor went on with"),
+    (10_392, "the run ended while a manager with a slow store began a term"),
 ];
 
 #[test]
