@@ -269,6 +269,12 @@ impl World {
                 }
                 self.check_list(id);
             }
+            GsmEvent::SteppedDown { .. } => {
+                self.note(id, Kind::Member, 0, 0);
+                if self.log.starts.iter().any(|(_, of, back)| *of == id && *back != Back::Whole) {
+                    self.forgive_what_is_lost(id);
+                }
+            }
             GsmEvent::Rekeyed(summary) => {
                 self.check_list(id);
                 self.note(id, Kind::State, u64::from(summary.state.epoch.0), summary.entries as u64);

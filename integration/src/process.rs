@@ -1,5 +1,6 @@
 //! The life of a node's process: it starts from what its store holds, is killed, and is started again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -233,17 +234,32 @@ impl World {
     pub(crate) fn forgive_what_few_know(&mut self, manager: NodeId) {
         let key = self.nodes[manager.0].manager_key;
         let remembered = remembered(self.nodes[manager.0].store.disk(), false);
-        let kept = remembered.as_ref().map(Remembered::revocations).unwrap_or_default();
         let asks = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
         let asked = |member: &&Member| {
             let following = member.following();
             following.is_some_and(|own| own.manager == key && Some(own.domain.subgroup) == asks)
         };
+        let members = self.nodes.iter().filter_map(Node::member).filter(asked);
+        let mut witnesses = BTreeMap::<[u8; 32], usize>::new();
+        for member in members {
+            let known: BTreeSet<_> = member.revocations().map(|known| known.identity).collect();
+            known.into_iter().for_each(|identity| *witnesses.entry(identity).or_default() += 1);
+        }
+        self.forgive(manager, |identity| witnesses.get(identity).is_some_and(|count| *count >= WITNESSES));
+    }
+
+    /// A manager whose store has forgotten evictions is none any more, and asks nobody: it knows what its store does, until
+    /// it manages again and members show it the rest.
+    pub(crate) fn forgive_what_is_lost(&mut self, manager: NodeId) {
+        self.forgive(manager, |_| false);
+    }
+
+    fn forgive(&mut self, manager: NodeId, is_shown: impl Fn(&[u8; 32]) -> bool) {
+        let remembered = remembered(self.nodes[manager.0].store.disk(), false);
+        let kept = remembered.as_ref().map(Remembered::revocations).unwrap_or_default();
         for identity in self.oracle.revoked() {
             let hash = Revocation::identity_hash(&identity);
-            let knows = |member: &&Member| member.revocations().any(|known| known.identity == hash);
-            let witnesses = self.nodes.iter().filter_map(Node::member).filter(asked).filter(knows);
-            if witnesses.count() < WITNESSES && kept.iter().all(|known| known.identity != hash) {
+            if !is_shown(&hash) && kept.iter().all(|known| known.identity != hash) {
                 self.oracle.forgive(&identity, manager);
             }
         }

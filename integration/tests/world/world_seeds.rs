@@ -70,7 +70,14 @@ const KEPT_OF_FIFTY: &[(u64, &str)] = &[
     (3_339, "who was granted a place by a manager whose disk failed went on listening there"),
     (3_470, "a manager that came back checked the same answer of its members again and again"),
     (4_371, "oracle: a manager that died before a record was durable was held to it"),
-    (10_071, "oracle: a standby of a manager whose store was put back was held for one that was never in step"),
+    (
+        10_071,
+        "oracle: a standby of a manager whose store was put back was held for one that was never in step",
+    ),
+    (
+        10_140,
+        "oracle: a manager whose store was put back stepped down before it could ask what it had forgotten",
+    ),
     (10_325, "oracle: what a store had forgotten was not what its successor went on with"),
     (10_392, "the run ended while a manager with a slow store began a term"),
 ];
