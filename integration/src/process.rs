@@ -9,7 +9,7 @@ use data::Sealer;
 use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
 use member::{Discovery, Member, MemberConfig};
 use protocol::discovery::Mandate;
-use protocol::{CloseReason, Commit, Record, Revocation};
+use protocol::{CloseReason, Commit, Instant, Record, Revocation};
 
 use crate::dice::Dice;
 use crate::network;
@@ -281,8 +281,12 @@ impl World {
     }
 
     /// The machine does one thing more; whether its node dies before it.
+    ///
+    /// Who does little may live far into the quiet at the end of a run. Past a quarter of it nobody dies any more, so that the
+    /// rest is what it is for: time without faults, in which all get back to a manager.
     pub(crate) fn dies_now(&mut self, id: NodeId) -> bool {
-        let Some(doom) = &mut self.nodes[id.0].doom else { return false };
+        let quiet = Instant::ZERO + self.scenario.duration + self.scenario.quiet / 4;
+        let Some(doom) = self.nodes[id.0].doom.as_mut().filter(|_| self.now < quiet) else { return false };
         if doom.fuse > 0 {
             doom.fuse -= 1;
             return false;

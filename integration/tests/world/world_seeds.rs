@@ -80,6 +80,10 @@ const KEPT_OF_FIFTY: &[(u64, &str)] = &[
     ),
     (10_325, "oracle: what a store had forgotten was not what its successor went on with"),
     (10_392, "the run ended while a manager with a slow store began a term"),
+    (
+        20_418,
+        "a manager was killed five seconds before the end of the quiet, and all were on their way to it",
+    ),
 ];
 
 #[test]
