@@ -17,6 +17,9 @@ const GIVEN_UP: Duration = Duration::from_secs(30);
 /// Unanswered requests after which the member rests as well.
 const MAX_UNANSWERED: u32 = 5;
 
+/// Managers before the newest one whose word on a revocation is kept.
+const MAX_WORDS_BEFORE: usize = 4;
+
 /// How a revocation came, which says how new it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
@@ -28,12 +31,40 @@ pub(crate) enum Origin {
     Heard,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A manager's word.
+type Word = (PublicKey, Signature);
+
+#[derive(Clone, Debug)]
 struct Entry {
     /// Its manager's word; `None` if this node was the manager.
-    signed: Option<(PublicKey, Signature)>,
+    signed: Option<Word>,
+    /// The words of managers before that one, newest last: each of them may come back with an old journal, and believes
+    /// nobody but itself then.
+    before: Vec<Word>,
     /// Greater is newer, as far as is known.
     age: u64,
+}
+
+impl Entry {
+    /// This manager's word, whether or not it is the newest.
+    fn word(&self, signer: &PublicKey) -> Option<Signature> {
+        let words = self.before.iter().chain(&self.signed);
+        words.filter(|(known, _)| known == signer).map(|(_, signature)| *signature).next()
+    }
+
+    /// Takes a newer word, and keeps the one before. Returns whether that changed anything.
+    fn take(&mut self, word: Word) -> bool {
+        if self.signed == Some(word) {
+            return false;
+        }
+        self.before.retain(|(known, _)| *known != word.0);
+        let before = self.signed.replace(word).filter(|(known, _)| *known != word.0);
+        self.before.extend(before);
+        if self.before.len() > MAX_WORDS_BEFORE {
+            self.before.remove(0);
+        }
+        true
+    }
 }
 
 /// The revocations of one group that this node knows. It outlives every membership.
@@ -83,13 +114,14 @@ impl Revocations {
         self.known.keys()
     }
 
-    /// The newest of this signer, newest first, for the signer that may have lost them.
+    /// The newest that this signer has ever signed, newest first, for the signer that may have lost them. Another manager may
+    /// have signed them since.
     pub(crate) fn newest(&self, signer: &PublicKey, most: usize) -> Vec<SignedRevocation> {
         let mut newest: Vec<_> = self
             .known
             .iter()
             .filter_map(|(revocation, entry)| {
-                let (_, signature) = entry.signed.filter(|(known, _)| known == signer)?;
+                let signature = entry.word(signer)?;
                 Some((entry.age, SignedRevocation { revocation: *revocation, signature }))
             })
             .collect();
@@ -118,7 +150,7 @@ impl Revocations {
         policy_digest(domain, roster, told.map(|(revocation, _)| revocation))
     }
 
-    fn insert(&mut self, revocation: Revocation, signed: Option<(PublicKey, Signature)>, origin: Origin) {
+    fn insert(&mut self, revocation: Revocation, signed: Option<Word>, origin: Origin) {
         let age = match origin {
             Origin::Listed(place) => u64::from(place),
             Origin::Granted => 1 << 32,
@@ -127,14 +159,13 @@ impl Revocations {
         let room = self.known.len() < MAX_REVOCATIONS;
         match self.known.get_mut(&revocation) {
             Some(entry) => {
-                if signed.is_some() && entry.signed != signed {
-                    entry.signed = signed;
+                if signed.is_some_and(|word| entry.take(word)) {
                     self.changes += 1;
                 }
                 entry.age = entry.age.max(age);
             }
             None if room => {
-                self.known.insert(revocation, Entry { signed, age });
+                self.known.insert(revocation, Entry { signed, before: Vec::new(), age });
                 self.changes += 1;
             }
             None => {}

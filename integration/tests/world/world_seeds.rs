@@ -64,6 +64,7 @@ const KEPT_OF_ONE_MANAGER: &[(u64, &str)] = &[
 const KEPT_OF_FIFTY: &[(u64, &str)] = &[
     (943, "oracle: a record that died with its manager had reached the successor"),
     (1_259, "oracle: the same"),
+    (1_421, "members forgot what their manager had signed when another one signed it anew"),
     (1_778, "oracle: a manager held for a standby that is out"),
     (2_161, "oracle: the same"),
     (3_299, "oracle: as 943"),

@@ -12,6 +12,7 @@ use protocol::{
 use super::losing::{credential, key_of, lost, sender, word};
 use super::manager::{GROUP, Manager};
 use super::node::{Node, registrar, signer};
+use super::witness::{answers, question};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -221,6 +222,49 @@ fn the_manager_before_is_not_followed_any_more() {
     let update = succeed(&mut manager, &node);
     node.control(&update).unwrap();
     assert_eq!(node.member.held(), Some(manager.state));
+}
+
+/// A manager that was taken over from manages again, and its store is put back to before it evicted anybody. Its members show
+/// it its own word, though the one in between has signed the same since, and not all of that was signed anew.
+#[test]
+fn a_manager_that_manages_again_is_shown_whom_it_evicted_long_ago() {
+    let (mut manager, mut node) = member();
+    let evicted: Vec<_> = (0..3_u8)
+        .map(|number| Revocation { identity: [number; 32], certificate: [number ^ 0x80; 32] })
+        .collect();
+    let announce = |manager: &Manager, evicted: &[Revocation]| {
+        let sign = |revocation| SignedRevocation::sign(GROUP, revocation, &manager.signer);
+        let signed: Vec<_> = evicted.iter().copied().map(sign).collect();
+        encode_revocations(&manager.domain, &signed)
+    };
+    node.control(&announce(&manager, &evicted)).unwrap();
+    node.control(&handed(&manager)).unwrap();
+    let update = succeed(&mut manager, &node);
+    node.control(&update).unwrap();
+    node.control(&manager.alarm()).unwrap();
+    node.control(&announce(&manager, &evicted)).unwrap();
+
+    let first = Manager::new().signer;
+    let again = Office { key: first.public_key(), ..office(&manager, 31) };
+    node.control(&Takeover::handed(&manager.domain, again, &manager.signer)).unwrap();
+    manager.signer = first;
+    let path = node.member.key_path().unwrap();
+    let update = manager.start_again(again.start.term.0, again.start.inst.0, path);
+    node.control(&update).unwrap();
+    node.control(&manager.alarm()).unwrap();
+    assert_eq!(changes(&node).last(), Some(&again.start));
+    node.control(&announce(&manager, &evicted[..1])).unwrap();
+    node.pass(500 * MILLI);
+    node.forget();
+    node.control(&question(&manager, u16::MAX)).unwrap();
+    node.pass(100 * MILLI);
+    let mut shown: Vec<_> = answers(&node, &manager)
+        .iter()
+        .flat_map(|answer| &answer.revocations)
+        .map(|signed| signed.revocation)
+        .collect();
+    shown.sort_unstable();
+    assert_eq!(shown, evicted);
 }
 
 /// Of two successors that take over, the one that is heard first is followed.

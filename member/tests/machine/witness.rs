@@ -32,7 +32,7 @@ fn find(nonce: u64, kind: FindKind, path: Vec<SubgroupId>) -> Vec<u8> {
     Find { kind, ring: 1, nonce, path }.encode(GROUP)
 }
 
-fn question(manager: &Manager, share: u16) -> Vec<u8> {
+pub(crate) fn question(manager: &Manager, share: u16) -> Vec<u8> {
     question_of(manager, Inst(9), share)
 }
 
@@ -41,7 +41,7 @@ fn question_of(manager: &Manager, inst: Inst, share: u16) -> Vec<u8> {
     question.encode(&manager.domain, &manager.signer)
 }
 
-fn answers(node: &Node, manager: &Manager) -> Vec<Answer> {
+pub(crate) fn answers(node: &Node, manager: &Manager) -> Vec<Answer> {
     let (key, domain) = (manager.signer.public_key(), &manager.domain);
     let opened = |bytes: &[u8]| Answer::open(bytes, domain, &key, &Ed25519Verifier).unwrap().into_inner();
     node.unicasts(DatagramKind::Answer).iter().map(|(.., bytes)| opened(bytes)).collect()
