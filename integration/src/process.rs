@@ -230,7 +230,8 @@ impl World {
     }
 
     /// An eviction holds over a store that has forgotten it if members show it: those that the manager will ask, who follow
-    /// it in the subgroup its store still speaks of, if enough of them heard of it. Other managers are held to what they know.
+    /// it in the subgroup its store still speaks of, if enough of them have its own word for it. Other managers are held to
+    /// what they know.
     pub(crate) fn forgive_what_few_know(&mut self, manager: NodeId) {
         let key = self.nodes[manager.0].manager_key;
         let remembered = remembered(self.nodes[manager.0].store.disk(), false);
@@ -242,7 +243,7 @@ impl World {
         let members = self.nodes.iter().filter_map(Node::member).filter(asked);
         let mut witnesses = BTreeMap::<[u8; 32], usize>::new();
         for member in members {
-            let known: BTreeSet<_> = member.revocations().map(|known| known.identity).collect();
+            let known: BTreeSet<_> = member.revocations_by(&key).map(|known| known.identity).collect();
             known.into_iter().for_each(|identity| *witnesses.entry(identity).or_default() += 1);
         }
         self.forgive(manager, |identity| witnesses.get(identity).is_some_and(|count| *count >= WITNESSES));

@@ -10,6 +10,7 @@ mod succession;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crypto::PublicKey;
 use data::KeyRing;
 use keytree::KeyPath;
 use protocol::discovery::DiscoveryGate;
@@ -217,6 +218,12 @@ impl Member {
     /// Who was evicted from the group, as far as this member knows, ascending.
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
         self.revocations.all()
+    }
+
+    /// The same, as far as this member has the word of the manager with this key for it: what it can show that one, which
+    /// believes no other where it has lost its own records. For whoever judges what a group knows; newest first.
+    pub fn revocations_by(&self, manager: &PublicKey) -> impl Iterator<Item = Revocation> + use<> {
+        self.revocations.newest(manager, usize::MAX).into_iter().map(|signed| signed.revocation)
     }
 
     /// Learns of registrars that the operator configured by names which had no address before. They are tried after those
