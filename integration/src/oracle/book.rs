@@ -20,7 +20,7 @@ use super::trial::Trials;
 use super::{Property, Setting};
 use crate::node::NodeId;
 
-/// Starts of managers whose key updates are still read.
+/// Starts of one manager whose key updates are still read.
 const MAX_STARTS: usize = 8;
 
 /// One subgroup.
@@ -62,7 +62,12 @@ impl Book {
         let prefilter = Secret::new([0; 32]);
         let verifier = Arc::clone(&setting.verifier);
         self.gates.insert(0, Gate::new(self.domain, signs_with, start, prefilter, verifier));
-        self.gates.truncate(MAX_STARTS);
+        // One that goes on undisturbed must not be forgotten because two others begin term after term.
+        let mut same = 0;
+        self.gates.retain(|gate| {
+            same += usize::from(*gate.manager() == signs_with);
+            *gate.manager() != signs_with || same <= MAX_STARTS
+        });
     }
 
     pub(super) fn on_entry(

@@ -85,6 +85,7 @@ const KEPT_OF_FIFTY: &[(u64, &str)] = &[
         20_418,
         "a manager was killed five seconds before the end of the quiet, and all were on their way to it",
     ),
+    (21_394, "oracle: the start of a manager was forgotten when two others began term after term"),
 ];
 
 #[test]
