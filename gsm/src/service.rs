@@ -182,9 +182,11 @@ impl Gsm {
         }
         let answer = ToMember::LeaveTaken { nonce };
         if leaving {
-            // The first answer was lost. Its record is at the latest the newest one.
+            // The first answer was lost, or still waits. Its record is at the latest the newest one.
             // In read-only mode nobody waits for the store.
-            let commit = if self.read_only { protocol::Commit(0) } else { self.outbox.last_commit() };
+            let waits = self.outbox.awaited((sender, std::mem::discriminant(&answer)));
+            let commit = waits.unwrap_or_else(|| self.outbox.last_commit());
+            let commit = if self.read_only { protocol::Commit(0) } else { commit };
             self.answer(sender, from, &answer, Some(commit));
             return;
         }
@@ -192,7 +194,8 @@ impl Gsm {
         let sealed = self.seal_to(sender, &answer);
         let commit = self.depart(sender, Departure::Left);
         if let (Some(bytes), Some(commit)) = (sealed, commit) {
-            self.outbox.send_after(commit, Transmit::Unicast { to: from, bytes });
+            let asked = (sender, std::mem::discriminant(&answer));
+            self.outbox.answer_after(commit, asked, Transmit::Unicast { to: from, bytes });
         }
         if self.keys.has_pending() {
             self.schedule_cut(now);
@@ -209,7 +212,9 @@ impl Gsm {
         let Some(bytes) = self.seal_to(sender, message) else { return };
         let transmit = Transmit::Unicast { to, bytes };
         match after {
-            Some(commit) => self.outbox.send_after(commit, transmit),
+            Some(commit) => {
+                self.outbox.answer_after(commit, (sender, std::mem::discriminant(message)), transmit);
+            }
             None => self.outbox.send(transmit),
         }
     }

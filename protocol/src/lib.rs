@@ -48,7 +48,7 @@ pub use machine::{
     Blame, CloseReason, DataHint, Input, Lane, Machine, Peer, Record, Rejected, Role, Transmit,
 };
 pub use nak::{ALL_MISSING, ANY_BLOCK, Nak, UNKNOWN_LOSS};
-pub use outbox::{MAX_OUTBOX, Outbox};
+pub use outbox::{Asked, MAX_OUTBOX, Outbox};
 pub use registration::{
     Confirm, Follow, Frame, Grant, Handover, HandoverTaken, Join, JoinRole, OfficeTaken, Refusal, StatePart,
     confirmation,

@@ -1,17 +1,23 @@
 //! What a machine has to say, and what must be durable before it may say it.
 
 use std::collections::VecDeque;
+use std::mem::Discriminant;
 
-use crate::ids::{Commit, ConnId};
+use crate::ids::{Commit, ConnId, SenderId};
 use crate::machine::{Record, Transmit};
+use crate::unicast::ToMember;
 
 /// Outputs a machine may hold before it rejects further input. A manager's largest key update is far below it.
 pub const MAX_OUTBOX: usize = 65_536;
+
+/// Who has asked, and for which kind of answer.
+pub type Asked = (SenderId, Discriminant<ToMember>);
 
 /// One output that waits for a record.
 #[derive(Debug)]
 enum Held<E> {
     Transmit(Transmit),
+    Answer(Asked, Transmit),
     Event(E),
 }
 
@@ -82,6 +88,25 @@ impl<E> Outbox<E> {
         }
     }
 
+    /// Sends an answer once `commit` is durable. It takes the place of one of its kind that still waits: a question is
+    /// repeated until it is answered, and a store that is down for long would have all the answers go out at once.
+    pub fn answer_after(&mut self, commit: Commit, asked: Asked, transmit: Transmit) {
+        self.held.retain(|(_, output)| !matches!(output, Held::Answer(held, _) if *held == asked));
+        if commit <= self.stored {
+            self.transmits.push_back(transmit);
+        } else {
+            self.held.push_back((commit, Held::Answer(asked, transmit)));
+        }
+    }
+
+    /// The record that an answer waits for, while it does.
+    pub fn awaited(&self, asked: Asked) -> Option<Commit> {
+        self.held.iter().find_map(|(commit, output)| match output {
+            Held::Answer(held, _) if *held == asked => Some(*commit),
+            _ => None,
+        })
+    }
+
     /// Tells the application at once.
     pub fn tell(&mut self, event: E) {
         self.events.push_back(event);
@@ -106,7 +131,7 @@ impl<E> Outbox<E> {
                 continue;
             }
             match output {
-                Held::Transmit(transmit) => self.transmits.push_back(transmit),
+                Held::Transmit(transmit) | Held::Answer(_, transmit) => self.transmits.push_back(transmit),
                 Held::Event(event) => self.events.push_back(event),
             }
         }
@@ -200,6 +225,29 @@ mod tests {
         assert_eq!(drain(&mut outbox), [3]);
         outbox.on_stored(first);
         assert_eq!(drain(&mut outbox), [1, 2]);
+    }
+
+    #[test]
+    fn of_the_answers_to_a_question_that_is_repeated_the_newest_waits_and_no_other() {
+        let mut outbox: Outbox<char> = Outbox::new(Commit(0));
+        let first = outbox.record(vec![1]);
+        let kind = |answer: &ToMember| std::mem::discriminant(answer);
+        let left = (SenderId(1), kind(&ToMember::LeaveTaken { nonce: 0 }));
+        let taken = (SenderId(1), kind(&ToMember::EvidenceTaken { nonce: 0 }));
+        let unicast = |byte| Transmit::Unicast { to: ([127, 0, 0, 1], 1).into(), bytes: vec![byte] };
+        outbox.answer_after(first, left, unicast(1));
+        outbox.answer_after(first, taken, unicast(2));
+        outbox.answer_after(first, (SenderId(2), left.1), unicast(3));
+        let second = outbox.record(vec![2]);
+        outbox.answer_after(second, left, unicast(4));
+        outbox.answer_after(first, taken, unicast(5));
+        assert_eq!([left, taken].map(|asked| outbox.awaited(asked)), [Some(second), Some(first)]);
+        outbox.on_stored(first);
+        assert_eq!(drain(&mut outbox), [3, 5]);
+        outbox.answer_after(first, left, unicast(6));
+        outbox.on_stored(second);
+        assert_eq!(drain(&mut outbox), [6], "what waited is of no use any more");
+        assert_eq!(outbox.awaited(left), None);
     }
 
     #[test]

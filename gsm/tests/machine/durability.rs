@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crypto::{Ed25519Signer, Secret, Signer as _};
 use gsm::{Departure, GsmEvent, JournalEntry};
-use protocol::{DatagramKind, Frame, Input, Refusal, ToManager, ToMember};
+use protocol::{DatagramKind, Frame, Input, Refusal, Revocation, SignedRevocation, ToManager, ToMember};
 
-use super::support::{Manager, Node, address};
+use super::support::{GROUP, Manager, Node, address};
 
 #[test]
 fn admitted_is_never_said_before_the_join_is_durable() {
@@ -142,6 +143,30 @@ fn what_waits_behind_a_key_update_when_the_store_works_again_waits_for_its_own_r
     assert_eq!(epochs(&manager), [1]);
     manager.store();
     assert_eq!(epochs(&manager), [1, 2]);
+}
+
+/// Members repeat what they ask until it is answered: without that, all the answers went out in one moment.
+#[test]
+fn a_store_that_is_down_for_long_leaves_one_answer_of_a_kind_to_a_member() {
+    let own = Ed25519Signer::from_seed(&Secret::new([0x51; 32]));
+    let evidence = |nonce| {
+        let put_out = Revocation { identity: Revocation::identity_hash("x"), certificate: [0; 32] };
+        let revocations = vec![SignedRevocation::sign(GROUP, put_out, &own)];
+        ToManager::Evidence { nonce, issuer: own.public_key(), revocations }
+    };
+    let mut manager = Manager::start();
+    let members = manager.with(&["a", "b"]);
+    manager.storing = false;
+    for nonce in 1..30 {
+        manager.unicast(address(2), &members[0].seal(ToManager::Leave { nonce })).unwrap();
+        manager.unicast(address(3), &members[1].seal(evidence(nonce))).unwrap();
+        manager.advance(Duration::from_secs(1));
+    }
+    manager.forget();
+    manager.storing = true;
+    manager.store();
+    assert_eq!(manager.unicasts(&members[0]), [ToMember::LeaveTaken { nonce: 29 }], "the newest");
+    assert_eq!(manager.unicasts(&members[1]), [ToMember::EvidenceTaken { nonce: 29 }]);
 }
 
 #[test]

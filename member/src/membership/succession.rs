@@ -44,7 +44,7 @@ impl Membership {
         }
     }
 
-    /// The keys of the managers before, newest first.
+    /// The keys of the managers before, newest first; the present one is not among them.
     pub(crate) fn former(&self) -> &[PublicKey] {
         &self.former
     }
@@ -95,6 +95,8 @@ impl Membership {
         let office = takeover.office;
         self.gate.follow_successor(takeover);
         self.former.insert(0, std::mem::replace(&mut self.grant.manager, office.key));
+        // One that manages again knows what it has signed: its list is compared as the manager's.
+        self.former.retain(|key| *key != office.key);
         self.former.truncate(MAX_FORMER);
         self.newest_alarm = None;
         let _ = self.follow(office.start, office.address);

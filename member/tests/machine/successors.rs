@@ -357,3 +357,32 @@ fn evictions_that_the_new_manager_does_not_name_are_shown_to_it_until_it_takes_t
     lacking.sort();
     assert_eq!(shown, lacking, "each once");
 }
+
+/// Else each of its evictions would come back to it from every member.
+#[test]
+fn what_a_manager_evicts_that_has_managed_before_is_not_shown_to_it() {
+    let (mut manager, mut node) = member();
+    node.control(&handed(&manager)).unwrap();
+    let first = std::mem::replace(&mut manager.signer, key_of(SUCCESSOR));
+    let update = succeed(&mut manager, &node);
+    node.control(&update).unwrap();
+    let back = Office { key: first.public_key(), sender: sender(31), ..office(&manager, SUCCESSOR) };
+    let back = Office { start: StateId { inst: Inst(0xaaaa), ..back.start }, ..back };
+    node.control(&Takeover::handed(&manager.domain, back, &manager.signer)).unwrap();
+    manager.signer = first;
+    let path = node.member.key_path().unwrap();
+    let update = manager.start_again(back.start.term.0, back.start.inst.0, path);
+    node.control(&update).unwrap();
+    node.control(&manager.alarm()).unwrap();
+    let evicted = Revocation { identity: [7; 32], certificate: [8; 32] };
+    let signed = SignedRevocation::sign(GROUP, evicted, &manager.signer);
+    node.control(&encode_revocations(&manager.domain, &[signed])).unwrap();
+    manager.policy = policy_digest(&manager.domain, manager.roster, [evicted].iter());
+    for _ in 0..20 {
+        node.control(&manager.alarm()).unwrap();
+        node.forget();
+        node.pass(250 * MILLI);
+        let said = node.said(&manager);
+        assert!(!said.iter().any(|said| matches!(said, ToManager::Evidence { .. })), "{said:?}");
+    }
+}
