@@ -269,6 +269,12 @@ impl World {
                 }
                 self.check_list(id);
             }
+            GsmEvent::RolledBack { held, .. } => {
+                self.note(id, Kind::Member, 0, 0);
+                // Another one may have taken over before its members could be asked. It is in another subgroup now.
+                let asked = held.and_then(|held| self.oracle.subgroup_of(held.inst));
+                self.forgive_what_few_know_in(id, asked);
+            }
             GsmEvent::SteppedDown { .. } => {
                 self.note(id, Kind::Member, 0, 0);
                 if self.log.starts.iter().any(|(_, of, back)| *of == id && *back != Back::Whole) {

@@ -9,7 +9,7 @@ use data::Sealer;
 use gsm::{AccessList, Eligible, Journal, ManagerConfig, Part, Participant, ParticipantConfig, Remembered};
 use member::{Discovery, Member, MemberConfig};
 use protocol::discovery::Mandate;
-use protocol::{CloseReason, Commit, Instant, Record, Revocation};
+use protocol::{CloseReason, Commit, Instant, Record, Revocation, SubgroupId};
 
 use crate::dice::Dice;
 use crate::network;
@@ -233,9 +233,14 @@ impl World {
     /// it in the subgroup its store still speaks of, if enough of them have its own word for it. Other managers are held to
     /// what they know.
     pub(crate) fn forgive_what_few_know(&mut self, manager: NodeId) {
-        let key = self.nodes[manager.0].manager_key;
         let remembered = remembered(self.nodes[manager.0].store.disk(), false);
         let asks = remembered.as_ref().and_then(Remembered::place).map(|(subgroup, _)| subgroup);
+        self.forgive_what_few_know_in(manager, asks);
+    }
+
+    /// The same of a manager that asks, or has asked, in this subgroup.
+    pub(crate) fn forgive_what_few_know_in(&mut self, manager: NodeId, asks: Option<SubgroupId>) {
+        let key = self.nodes[manager.0].manager_key;
         let asked = |member: &&Member| {
             let following = member.following();
             following.is_some_and(|own| own.manager == key && Some(own.domain.subgroup) == asks)

@@ -28,8 +28,10 @@ pub(crate) struct Deliveries {
 struct Told {
     subgroup: SubgroupId,
     floor: HardFloor,
-    /// The process that was told of it is over, or was in another subgroup since: it holds nothing of this one any more, and
-    /// if it comes back, it knows of the eviction what its manager knows.
+    /// The registration that was told of it.
+    own: SenderId,
+    /// The process that was told of it is over, or has registered again since, here or elsewhere: it holds nothing of that
+    /// registration any more, and if it comes back, it knows of the eviction what its manager knows.
     over: bool,
 }
 
@@ -51,10 +53,10 @@ impl Deliveries {
     pub(crate) fn on_ring(&mut self, node: NodeId, ring: &KeyRing) {
         self.registrations.entry(node).or_default().insert(ring.own);
         if let Some(told) = self.floors.get_mut(&node) {
-            told.over |= told.subgroup != ring.subgroup;
+            told.over |= told.subgroup != ring.subgroup || told.own != ring.own;
         }
         if let Some(floor) = ring.hard_floor {
-            self.floors.insert(node, Told { subgroup: ring.subgroup, floor, over: false });
+            self.floors.insert(node, Told { subgroup: ring.subgroup, floor, own: ring.own, over: false });
         }
     }
 
@@ -176,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn the_next_process_is_held_to_what_the_manager_of_its_packets_knows() {
-        for moves in [false, true] {
+    fn the_next_process_or_registration_is_held_to_what_the_manager_of_its_packets_knows() {
+        let again = KeyRing { own: SENDERS[0], ..ring(SUBGROUP) };
+        for moves_to in [None, Some(ring(SubgroupId(2))), Some(again)] {
             let (mut roll, mut deliveries) = evicted();
-            if moves {
-                deliveries.on_ring(RECEIVER, &ring(SubgroupId(2)));
-            } else {
-                deliveries.on_killed(RECEIVER);
+            match moves_to {
+                Some(ring) => deliveries.on_ring(RECEIVER, &ring),
+                None => deliveries.on_killed(RECEIVER),
             }
             assert!(!takes(&roll, &mut deliveries, state(2, 1)));
             manages(&mut roll, OTHER);

@@ -307,6 +307,11 @@ impl Oracle {
         self.books.get(&subgroup)?.roll().manager()
     }
 
+    /// The subgroup of a start of a manager.
+    pub fn subgroup_of(&self, inst: Inst) -> Option<SubgroupId> {
+        self.starts.get(&inst).copied()
+    }
+
     /// Who was put out for good, as far as it was told.
     pub fn revoked(&self) -> Vec<String> {
         self.acknowledged.revoked().cloned().collect()

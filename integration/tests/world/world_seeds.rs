@@ -63,10 +63,14 @@ const KEPT_OF_ONE_MANAGER: &[(u64, &str)] = &[
 /// managed as if it had not; in 470 a node took over that knew that it was evicted.
 const KEPT_OF_FIFTY: &[(u64, &str)] = &[
     (943, "oracle: a record that died with its manager had reached the successor"),
-    (1_259, "oracle: the same"),
+    (1_160, "a manager for the second time was shown by its members what it had evicted itself"),
+    (1_259, "oracle: as 943"),
     (1_421, "members forgot what their manager had signed when another one signed it anew"),
+    (1_574, "oracle: a start that nobody heard was forgotten while two others began eight"),
     (1_778, "oracle: a manager held for a standby that is out"),
-    (2_161, "oracle: the same"),
+    (2_161, "oracle: as 1778"),
+    (2_565, "oracle: who registered with another manager was held to an eviction of its old one"),
+    (3_117, "each repetition of a question had an answer of its own waiting for a store that was down"),
     (3_299, "oracle: as 943"),
     (3_339, "who was granted a place by a manager whose disk failed went on listening there"),
     (3_470, "a manager that came back checked the same answer of its members again and again"),
