@@ -263,9 +263,12 @@ impl World {
             }
             GsmEvent::Resumed { .. } => {
                 self.note(id, Kind::Member, 2, 0);
-                // Its members may have gone over to another manager since it was put back, and are asked no more.
+                // Its members may have gone over to another manager since it was put back, and are asked no more; or a cut
+                // kept their answers from it.
                 if self.log.starts.iter().any(|(_, of, back)| *of == id && *back != Back::Whole) {
-                    self.forgive_what_few_know(id);
+                    let since = self.log.starts.iter().rev().find(|(_, of, _)| *of == id).map(|(at, ..)| *at);
+                    let whole = self.network.is_fair() && self.log.cuts.last().copied() < since;
+                    if whole { self.forgive_what_few_know(id) } else { self.forgive_what_is_lost(id) }
                 }
                 self.check_list(id);
             }

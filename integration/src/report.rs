@@ -27,6 +27,8 @@ pub struct Log {
     pub kills: Vec<(Instant, NodeId)>,
     /// What was found at each start after a kill.
     pub starts: Vec<(Instant, NodeId, Back)>,
+    /// When the network was cut, or healed.
+    pub cuts: Vec<Instant>,
     /// Inputs that were not taken, by reason.
     pub rejected: std::collections::BTreeMap<protocol::Rejected, u64>,
 }

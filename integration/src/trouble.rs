@@ -37,6 +37,7 @@ impl World {
     pub(crate) fn on_cutting(&mut self, mut cutting: Box<Cutting>) {
         let stands = cutting.standing.is_none() && self.now < cutting.until;
         self.note(NodeId::MANAGER, Kind::Cut, stands.into(), cutting.cut.one_way.into());
+        self.log.cuts.push(self.now);
         match cutting.standing.take() {
             Some(number) => self.network.heal(number),
             None if stands => cutting.standing = Some(self.network.cut(cutting.cut.clone())),

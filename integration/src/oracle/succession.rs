@@ -86,11 +86,13 @@ impl Succession {
         }
     }
 
-    /// A node begins anew, or is a manager no more: what it told before is not for its own standbys to keep.
+    /// A node begins anew, is a manager no more, or its store was put back: what it told before is not for its own standbys to
+    /// keep, and what it tells from here on they do not know. Who was in step may still take over, from what was before.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.told.remove(&node);
         self.recorded.remove(&node);
-        self.held.retain(|(of, _), _| *of != node);
+        let standbys = self.held.iter_mut().filter(|((of, _), _)| *of == node);
+        standbys.for_each(|(_, held)| *held = Some(0));
     }
 
     /// A node was killed, and its store has forgotten something or not.
@@ -99,10 +101,7 @@ impl Succession {
         self.giving.remove(&node);
         self.recorded.remove(&node);
         if forgotten {
-            self.told.remove(&node);
-            // Who was in step may still take over, from what was before: it knows nothing of what is told from here on.
-            let standbys = self.held.iter_mut().filter(|((of, _), _)| *of == node);
-            standbys.for_each(|(_, held)| *held = Some(0));
+            self.forget(node);
         }
     }
 

@@ -90,6 +90,10 @@ const KEPT_OF_FIFTY: &[(u64, &str)] = &[
         "a manager was killed five seconds before the end of the quiet, and all were on their way to it",
     ),
     (21_394, "oracle: the start of a manager was forgotten when two others began term after term"),
+    (
+        31_546,
+        "oracle: a standby in step with a manager that had stepped down was held for one that never was",
+    ),
 ];
 
 #[test]
