@@ -29,9 +29,10 @@ test: needs lint ## everything that must hold before a change lands, in under 15
 	cargo test --workspace --locked
 
 sim: needs ## SEEDS seeds of ten minutes of fifty simulated nodes, from FROM on
-	cargo build --release --locked --package integration --bin sim
-	target/release/sim --seeds $(SEEDS) --from $(FROM)
+	cargo build --profile sim --locked --package integration --bin sim
+	target/sim/sim --seeds $(SEEDS) --from $(FROM)
 
 prove: needs ## every line under "It must show" of ISSUE, as `line | figure | limit | ok`
 	cargo build --release --locked --workspace
+	cargo build --profile sim --locked --package integration --bin sim
 	target/release/prove $(ISSUE)

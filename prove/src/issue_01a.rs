@@ -6,7 +6,7 @@ use crate::evidence::Evidence;
 use crate::table::Table;
 
 const DEMO: &str = "target/release/conclave";
-const SIM: &str = "target/release/sim";
+const SIM: &str = "target/sim/sim";
 /// Seeds of the simulated world.
 const SEEDS: &str = "1000";
 /// The first of them.

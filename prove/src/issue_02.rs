@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::evidence::Evidence;
 use crate::table::Table;
 
-const SIM: &str = "target/release/sim";
+const SIM: &str = "target/sim/sim";
 const LOSS: &str = "target/release/loss";
 /// Seeds of the simulated world, and how long they may take together.
 const SEEDS: &str = "5000";
