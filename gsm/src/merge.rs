@@ -135,7 +135,7 @@ impl Gsm {
         if theirs.term.0.saturating_sub(own.term.0) > MAX_TERM_JUMP {
             return Err(Rejected::Stale);
         }
-        let merges = self.announcer.as_ref().is_some_and(|announcer| announcer.merges());
+        let merges = self.merges();
         let wins = self.place_in_order().is_none_or(|own| theirs > own);
         if self.merging.rivals.hear(now, presence) {
             let identity = manager.identity.clone();
@@ -372,6 +372,11 @@ impl Gsm {
             self.outbox.send(Transmit::Close { conn: *conn });
         }
         Err(Rejected::NotForUs)
+    }
+
+    /// Whether it becomes one with other managers of the group that it hears.
+    pub(crate) fn merges(&self) -> bool {
+        self.announcer.as_ref().is_some_and(|announcer| announcer.merges())
     }
 
     /// Whether this manager takes the revocations of one that gives way to it.

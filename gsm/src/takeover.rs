@@ -253,7 +253,8 @@ impl Gsm {
             |sender| ledger.member(sender).is_some(),
             |count| checks.take_many(now, count),
         )?;
-        if self.replication.binding.is_unknown_to(office.sender) {
+        // Where managers are kept apart it would stay for ever, and the members follow the other one.
+        if self.merges() && self.replication.binding.is_unknown_to(office.sender) {
             return Err(Rejected::Busy);
         }
         self.ledger.term = self.ledger.term.max(office.start.term);

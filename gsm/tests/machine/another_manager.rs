@@ -77,6 +77,19 @@ fn a_manager_that_members_rightly_held_for_lost_is_none_from_the_moment_it_hears
     assert!(manager.sent.is_empty(), "it says nothing: {:?}", manager.sent);
 }
 
+/// This one has no presence, and merges with nobody: it would stay for ever beside the one that its members follow.
+#[test]
+fn a_manager_that_merges_with_nobody_steps_down_though_its_successor_does_not_know_whom_it_evicted() {
+    let (mut manager, members) = with_standby(&["standby", "a", "b", "c"]);
+    let valid = takeover(&members[0], &suspicions(&members[1..3]));
+    manager.evict("c");
+    manager.advance(Duration::from_secs(1));
+    let evicted = |event: &GsmEvent| matches!(event, GsmEvent::Departed { identity, .. } if identity == "c");
+    assert!(manager.events.iter().any(evicted), "its operator was told");
+    manager.control(&valid).unwrap();
+    assert!(stepped_down(&manager));
+}
+
 #[test]
 fn a28_a_takeover_by_a_node_that_was_not_told_everything_moves_nobody() {
     let (mut manager, mut members) = with_standby(&["standby", "a", "b"]);
